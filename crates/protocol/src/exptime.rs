@@ -1,0 +1,59 @@
+//! Expiration times as clients write them.
+
+use crate::item::Seconds;
+
+/// An expiration time as a client wrote it.
+///
+/// 0 is never; a negative one is already past; up to 30 days it counts from now; above that it is
+/// a Unix time (memcached's `doc/protocol.txt`, "Expiration times").
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exptime(pub i64);
+
+impl Exptime {
+    /// The item never expires.
+    pub const NEVER: Self = Self(0);
+
+    /// The second from which an item is gone, 0 for never.
+    #[inline]
+    pub fn at(self, now: Seconds) -> Seconds {
+        match self.0 {
+            0 => 0,
+            // Past times must not become 0, which would mean never.
+            ..0 => 1,
+            relative @ 1..=MAX_RELATIVE_SECS => {
+                u32::try_from(relative).map_or(Seconds::MAX, |secs| now.saturating_add(secs))
+            }
+            unix => u32::try_from(unix).unwrap_or(Seconds::MAX),
+        }
+    }
+}
+
+/// The longest time that counts from now, in seconds: 30 days.
+const MAX_RELATIVE_SECS: i64 = 60 * 60 * 24 * 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Seconds = 1_700_000_000;
+
+    #[test]
+    fn zero_is_never() {
+        assert_eq!(Exptime::NEVER.at(NOW), 0);
+    }
+
+    #[test]
+    fn negative_is_past_and_not_never() {
+        assert_eq!(Exptime(-1).at(NOW), 1);
+        assert_eq!(Exptime(i64::MIN).at(NOW), 1);
+    }
+
+    #[test]
+    fn thirty_days_is_the_border_between_relative_and_absolute() {
+        assert_eq!(Exptime(1).at(NOW), NOW + 1);
+        assert_eq!(Exptime(2_592_000).at(NOW), NOW + 2_592_000);
+        assert_eq!(Exptime(2_592_001).at(NOW), 2_592_001);
+        assert_eq!(Exptime(i64::from(NOW) + 5).at(NOW), NOW + 5);
+        assert_eq!(Exptime(i64::MAX).at(NOW), Seconds::MAX);
+    }
+}

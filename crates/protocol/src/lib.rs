@@ -1,0 +1,29 @@
+//! What memcache says and means.
+//!
+//! Parse and write memcached's text protocol (classic and meta commands), and decide what each
+//! command does to an item. Nothing here touches a socket, reads a clock or keeps state: parsers
+//! borrow from the buffer they are given, rules are pure functions.
+//!
+//! It is not a server, a client or a cache; those build on it.
+//!
+//! - `item`: header and value of an item, as both engines know it
+//! - `exptime`: expiration times as clients write them
+//! - `number`: decimal numbers, on the wire and in values
+//! - `op`: what a command asks of one item
+//! - `rules`: what that does, given the item there is
+//! - `request`: a request, parsed
+//! - `parse`: from bytes to requests, in one pass
+//! - `meta`: the flags of the meta commands
+//! - `reply`: from answers to bytes
+//! - `response`: from a server's bytes to answers, for clients
+mod exptime;
+mod item;
+mod number;
+mod op;
+mod rules;
+
+pub use exptime::Exptime;
+pub use item::{Header, Item, Marks, Seconds, Value};
+pub use number::{Decimal, parse_i64, parse_u32, parse_u64};
+pub use op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
+pub use rules::{Change, Counted, Hit, NewValue, Outcome, Verdict, decide};

@@ -1,0 +1,69 @@
+//! What a server needs of the thing it serves: a cache, a store or a route.
+
+use larder_protocol::{Op, Outcome, Seconds};
+
+/// Something that holds items. `larder` satisfies it with a cache or a store.
+pub trait Backend: Send + Sync + 'static {
+    /// What one connection holds of it.
+    type Session: Session;
+
+    /// A session for a new connection. It lives and dies on one worker thread.
+    fn session(&self) -> Self::Session;
+
+    /// A `set` of this key was refused because the value is too large. A cache must not go on
+    /// serving the older value; a store keeps it.
+    fn refused(&self, key: &[u8]);
+
+    /// Names and values of a `stats` group, in the order an operator reads them.
+    fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str));
+
+    /// `stats reset`: counters begin again at 0; gauges stay.
+    fn reset_stats(&self);
+
+    /// `cache_memlimit`: a new limit, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be: a whole reply line, as memcached writes it.
+    fn set_memory_limit(&self, bytes: u64) -> Result<(), &'static str>;
+}
+
+/// One connection's commands. Their effects on one key follow their order.
+pub trait Session: 'static {
+    /// What is awaited when an answer is not at hand.
+    type Pending: Future<Output = Outcome<'static>> + Unpin + 'static;
+
+    /// Does `op` to `key`, which is 1 to 250 bytes.
+    ///
+    /// An answer at hand is given to `respond` before this returns `None`; what it borrows is held
+    /// under a lock, so `respond` only copies. Else `respond` is dropped, and the answer comes
+    /// later: pending commands of one session run concurrently.
+    fn execute<R>(
+        &mut self,
+        key: &[u8],
+        op: &Op<'_>,
+        now: Seconds,
+        respond: R,
+    ) -> Option<Self::Pending>
+    where
+        R: FnOnce(Outcome<'_>);
+
+    /// Everything stored before the second `at` is gone from then on; `at` of 0 means now. It
+    /// replaces an earlier flush that has not come to pass. Answers [`Outcome::Deleted`].
+    fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending>;
+}
+
+/// The engine's part of the `stats` families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatsGroup {
+    /// `stats`
+    General,
+    /// `stats settings`
+    Settings,
+    /// `stats items`
+    Items,
+    /// `stats slabs`
+    Slabs,
+    /// `stats sizes`
+    Sizes,
+}

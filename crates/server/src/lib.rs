@@ -1,0 +1,3 @@
+//! To come.
+mod backend;
+pub use backend::{Backend, Session, StatsGroup};
