@@ -152,8 +152,13 @@ mod tests {
 
     #[test]
     fn an_item_is_gone_from_its_exptime_on() {
-        let mut header =
-            Header { cas: 1, client_flags: 0, exptime: 100, last_access: 0, marks: Marks::default() };
+        let mut header = Header {
+            cas: 1,
+            client_flags: 0,
+            exptime: 100,
+            last_access: 0,
+            marks: Marks::default(),
+        };
         assert!(!header.expired(99));
         assert!(header.expired(100));
         assert_eq!(header.ttl(98), Some(2));

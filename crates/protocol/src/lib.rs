@@ -15,15 +15,25 @@
 //! - `parse`: from bytes to requests, in one pass
 //! - `meta`: the flags of the meta commands
 //! - `reply`: from answers to bytes
-//! - `response`: from a server's bytes to answers, for clients
+//! - [`response`]: from a server's bytes to answers, for clients
+//! - [`encode`]: requests, written, for clients
+pub mod encode;
 mod exptime;
 mod item;
+mod meta;
 mod number;
 mod op;
+mod parse;
+mod reply;
+mod request;
+pub mod response;
 mod rules;
 
 pub use exptime::Exptime;
 pub use item::{Header, Item, Marks, Seconds, Value};
 pub use number::{Decimal, parse_i64, parse_u32, parse_u64};
 pub use op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
+pub use parse::{Limits, Parsed, parse};
+pub use reply::{Output, write_reply};
+pub use request::{Command, Form, Get, Key, Keys, MAX_KEY_LEN, Refusal, Request, Shape, Then};
 pub use rules::{Change, Counted, Hit, NewValue, Outcome, Verdict, decide};

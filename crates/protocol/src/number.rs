@@ -7,7 +7,7 @@ const MAX_STORED_LEN: usize = 512;
 
 /// A stored number as `incr` and `decr` read it: white space, a sign, digits, then white space or
 /// the end (what C's `strtoull` takes, which is what memcached uses). `None` if it is none.
-pub fn parse_stored(value: &[u8]) -> Option<u64> {
+pub(crate) fn parse_stored(value: &[u8]) -> Option<u64> {
     if value.len() > MAX_STORED_LEN {
         return None;
     }
@@ -94,8 +94,8 @@ impl Decimal {
         SPACES.get(..self.padding).unwrap_or_default()
     }
 
-    /// The length of both.
-    pub fn len(&self) -> usize {
+    /// The length of both, in bytes.
+    pub fn width(&self) -> usize {
         self.digits + self.padding
     }
 }
@@ -140,7 +140,10 @@ mod tests {
     #[test]
     fn a_decimal_keeps_a_width() {
         let shorter = Decimal::padded(99, 3);
-        assert_eq!((shorter.digits(), shorter.padding(), shorter.len()), (&b"99"[..], &b" "[..], 3));
+        assert_eq!(
+            (shorter.digits(), shorter.padding(), shorter.width()),
+            (&b"99"[..], &b" "[..], 3)
+        );
         let longer = Decimal::padded(u64::MAX, 3);
         assert_eq!((longer.digits().len(), longer.padding().len()), (20, 0));
     }

@@ -70,6 +70,8 @@ pub struct Hit<'a> {
     pub before: Header,
     /// The exptime after it.
     pub exptime: Seconds,
+    /// Whether this fetch created the item (`N`).
+    pub created: bool,
     /// Whether this client is to recache the item (`W`).
     pub won: bool,
     /// The value.
@@ -83,7 +85,9 @@ pub struct Counted {
     pub number: u64,
     /// The item's cas unique now.
     pub cas: u64,
-    /// The exptime before `T` or `N` set it.
+    /// Whether the item was created for it (`N`).
+    pub created: bool,
+    /// The exptime before; 0 if it was created.
     pub exptime_before: Seconds,
     /// The exptime now.
     pub exptime: Seconds,
@@ -123,7 +127,7 @@ impl NewValue<'_> {
         match self {
             Self::Whole(bytes) => bytes.len(),
             Self::Append(bytes) | Self::Prepend(bytes) => old + bytes.len(),
-            Self::Decimal(decimal) => decimal.len(),
+            Self::Decimal(decimal) => decimal.width(),
         }
     }
 
@@ -140,23 +144,23 @@ impl NewValue<'_> {
 
 /// An answer and what it changes.
 #[derive(Clone, Debug)]
-pub struct Verdict<'a> {
+pub struct Verdict<'item, 'op> {
     /// What the client is told, once the change is made.
-    pub outcome: Outcome<'a>,
+    pub outcome: Outcome<'item>,
     /// What the engine is to do before it says so.
-    pub change: Change<'a>,
+    pub change: Change<'op>,
 }
 
 /// Decides what `op` does to the item there is now, which has neither expired nor been flushed.
 ///
 /// `next_cas` gives the next cas unique; it is called only if one is used.
 #[inline]
-pub fn decide<'a>(
-    current: Option<Item<'a>>,
-    op: &Op<'a>,
+pub fn decide<'item, 'op>(
+    current: Option<Item<'item>>,
+    op: &Op<'op>,
     now: Seconds,
     next_cas: impl FnOnce() -> u64,
-) -> Verdict<'a> {
+) -> Verdict<'item, 'op> {
     match op {
         Op::Fetch(op) => fetch(current, op, now, next_cas),
         Op::Store(op) => store(current.as_ref(), op, now, next_cas),
@@ -166,12 +170,12 @@ pub fn decide<'a>(
 }
 
 #[inline]
-fn fetch<'a>(
-    current: Option<Item<'a>>,
+fn fetch<'item>(
+    current: Option<Item<'item>>,
     op: &Fetch,
     now: Seconds,
     next_cas: impl FnOnce() -> u64,
-) -> Verdict<'a> {
+) -> Verdict<'item, 'static> {
     let Some(Item { header: before, value }) = current else {
         return vivify(op, now, next_cas);
     };
@@ -191,7 +195,7 @@ fn fetch<'a>(
     } else {
         Change::Keep
     };
-    Verdict { outcome: Outcome::Hit(Hit { before, exptime, won, value }), change }
+    Verdict { outcome: Outcome::Hit(Hit { before, exptime, created: false, won, value }), change }
 }
 
 /// `R`: the item will expire sooner than the client wants.
@@ -201,7 +205,11 @@ fn recache_is_due(op: &Fetch, before: &Header, exptime: Seconds, now: Seconds) -
 }
 
 /// `N`: a miss creates an empty item, whose creator is to fill it.
-fn vivify<'a>(op: &Fetch, now: Seconds, next_cas: impl FnOnce() -> u64) -> Verdict<'a> {
+fn vivify(
+    op: &Fetch,
+    now: Seconds,
+    next_cas: impl FnOnce() -> u64,
+) -> Verdict<'static, 'static> {
     let Some(exptime) = op.vivify.map(|ttl| ttl.at(now)) else {
         return Verdict { outcome: Outcome::Miss, change: Change::Keep };
     };
@@ -214,17 +222,23 @@ fn vivify<'a>(op: &Fetch, now: Seconds, next_cas: impl FnOnce() -> u64) -> Verdi
     };
     let marks = before.marks.with(Marks::WON).with_if(Marks::FETCHED, op.bump);
     Verdict {
-        outcome: Outcome::Hit(Hit { before, exptime, won: true, value: Value::Slice(&[]) }),
+        outcome: Outcome::Hit(Hit {
+            before,
+            exptime,
+            created: true,
+            won: true,
+            value: Value::Slice(&[]),
+        }),
         change: Change::Put(Header { exptime, marks, ..before }, NewValue::Whole(&[])),
     }
 }
 
-fn store<'a>(
-    current: Option<&Item<'a>>,
-    op: &Store<'a>,
+fn store<'op>(
+    current: Option<&Item<'_>>,
+    op: &Store<'op>,
     now: Seconds,
     next_cas: impl FnOnce() -> u64,
-) -> Verdict<'a> {
+) -> Verdict<'static, 'op> {
     let fresh = |exptime: Exptime| Header {
         cas: op.new_cas.unwrap_or_else(next_cas),
         client_flags: op.client_flags,
@@ -282,19 +296,19 @@ fn store<'a>(
     }
 }
 
-fn put<'a>(header: Header, value: NewValue<'a>, old_len: usize) -> Verdict<'a> {
+fn put(header: Header, value: NewValue<'_>, old_len: usize) -> Verdict<'static, '_> {
     Verdict {
         outcome: Outcome::Stored { cas: header.cas, len: value.len_after(old_len) },
         change: Change::Put(header, value),
     }
 }
 
-fn delete<'a>(
-    current: Option<&Item<'a>>,
+fn delete(
+    current: Option<&Item<'_>>,
     op: &Delete,
     now: Seconds,
     next_cas: impl FnOnce() -> u64,
-) -> Verdict<'a> {
+) -> Verdict<'static, 'static> {
     let Some(Item { header: stored, .. }) = current else {
         return Verdict { outcome: Outcome::NotFound, change: Change::Keep };
     };
@@ -328,12 +342,12 @@ fn delete<'a>(
     Verdict { outcome: Outcome::Deleted, change }
 }
 
-fn arithmetic<'a>(
-    current: Option<&Item<'a>>,
+fn arithmetic(
+    current: Option<&Item<'_>>,
     op: &Arithmetic,
     now: Seconds,
     next_cas: impl FnOnce() -> u64,
-) -> Verdict<'a> {
+) -> Verdict<'static, 'static> {
     let refuse = |outcome| Verdict { outcome, change: Change::Keep };
     let (number, width, before) = if let Some(Item { header, value }) = current {
         if value.is_empty() {
@@ -353,28 +367,30 @@ fn arithmetic<'a>(
         (number, value.len(), *header)
     } else {
         let Some(ttl) = op.vivify else { return refuse(Outcome::NotFound) };
-        let created = Header {
+        let fresh = Header {
             cas: 0,
             client_flags: 0,
             exptime: ttl.at(now),
             last_access: now,
             marks: Marks::default().with_if(Marks::BINARY_KEY, op.binary_key),
         };
-        (op.initial, 0, created)
+        (op.initial, 0, fresh)
     };
     // A number that gets shorter keeps its length, padded with spaces; one that gets longer is a
     // new value, no longer stale.
     let decimal = Decimal::padded(number, width);
-    let grows = decimal.len() > width;
+    let created = current.is_none();
+    let grows = decimal.width() > width;
     let header = Header {
         cas: op.new_cas.unwrap_or_else(next_cas),
-        exptime: op.ttl.map_or(before.exptime, |ttl| ttl.at(now)),
+        exptime: op.ttl.filter(|_| !created).map_or(before.exptime, |ttl| ttl.at(now)),
         last_access: now,
         marks: if grows { before.marks.only(Marks::BINARY_KEY) } else { before.marks },
         ..before
     };
-    let exptime_before = if current.is_some() { before.exptime } else { 0 };
-    let counted = Counted { number, cas: header.cas, exptime_before, exptime: header.exptime };
+    let exptime_before = if created { 0 } else { before.exptime };
+    let counted =
+        Counted { number, cas: header.cas, created, exptime_before, exptime: header.exptime };
     Verdict {
         outcome: Outcome::Counted(counted),
         change: Change::Put(header, NewValue::Decimal(decimal)),
