@@ -1,8 +1,8 @@
 //! Requests, written.
 //!
-//! [`meta()`] writes any [`Op`](crate::Op); [`classic()`] those that the classic commands can say. Nothing is
-//! written if a request is refused, and what is written is always one well-formed request: a key
-//! can not smuggle in a second one.
+//! [`meta()`] writes any [`Op`](crate::Op); [`classic()`] those that the classic commands can say.
+//! Nothing is written if a request is refused, and what is written is always one well-formed
+//! request: a key can not smuggle in a second one.
 
 use std::fmt;
 
@@ -52,6 +52,17 @@ impl std::error::Error for Refused {}
 #[inline]
 pub fn is_printable(key: &[u8]) -> bool {
     key.iter().all(|byte| *byte > b' ' && *byte != 127)
+}
+
+/// Whether [`meta()`] takes a key: 1 to 250 bytes, or to 186 if it has to go as base64.
+pub fn check_key(key: &[u8]) -> Result<(), Refused> {
+    if is_printable(key) {
+        return classic_key(key).map(drop);
+    }
+    if key.len() > MAX_BINARY_KEY_LEN {
+        return Err(Refused::KeyTooLong(MAX_BINARY_KEY_LEN));
+    }
+    Ok(())
 }
 
 fn classic_key(key: &[u8]) -> Result<&[u8], Refused> {

@@ -5,13 +5,14 @@
 /// memcached's limit is its largest slab chunk; no client pads a number that far.
 const MAX_STORED_LEN: usize = 512;
 
-/// A stored number as `incr` and `decr` read it: white space, a sign, digits, then white space or
-/// the end (what C's `strtoull` takes, which is what memcached uses). `None` if it is none.
+/// A stored number as `incr` and `decr` read it: white space, a sign, digits, then white space,
+/// a NUL or the end (what C's `strtoull` takes, which is what memcached uses). `None` if it is none.
 pub(crate) fn parse_stored(value: &[u8]) -> Option<u64> {
     if value.len() > MAX_STORED_LEN {
         return None;
     }
-    let text = value.trim_ascii_start();
+    let start = value.iter().position(|b| !is_space(*b)).unwrap_or(value.len());
+    let text = value.get(start..).unwrap_or_default();
     let (negative, text) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
@@ -19,7 +20,7 @@ pub(crate) fn parse_stored(value: &[u8]) -> Option<u64> {
     };
     let digits = text.iter().position(|b| !b.is_ascii_digit()).unwrap_or(text.len());
     let (digits, rest) = text.split_at(digits);
-    if rest.first().is_some_and(|b| !b.is_ascii_whitespace()) {
+    if rest.first().is_some_and(|b| !is_space(*b) && *b != 0) {
         return None;
     }
     let magnitude = parse_u64(digits)?;
@@ -29,6 +30,11 @@ pub(crate) fn parse_stored(value: &[u8]) -> Option<u64> {
     // A negative number is taken only where its two's complement looks positive, as C does.
     let wrapped = magnitude.wrapping_neg();
     (wrapped >> 63 == 0).then_some(wrapped)
+}
+
+/// White space as C has it, which counts the vertical tab.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 /// Digits and nothing else, at least one of them.
@@ -119,6 +125,8 @@ mod tests {
         assert_eq!(parse_stored(b"18446744073709551616"), None);
         assert_eq!(parse_stored(b"-1"), None);
         assert_eq!(parse_stored(b"-0"), Some(0));
+        assert_eq!(parse_stored(b"\x0b12\x0bx"), Some(12));
+        assert_eq!(parse_stored(b"12\0x"), Some(12));
         assert_eq!(parse_stored(b"12abc"), None);
         assert_eq!(parse_stored(b"abc"), None);
         assert_eq!(parse_stored(b"   "), None);

@@ -134,21 +134,22 @@ impl<'a> Body<'a> {
 
     fn too_large(&self, len: usize, command: &Command<'a>) -> Parsed<'a> {
         let classic = command.form.shape == Shape::Stored;
-        // memcached forgets the older value, lest it be served for the newer one; not where a
-        // condition or an older value would have decided about the command.
+        // As memcached: not where a condition or the older value decides about the command, but
+        // for every `ms`.
         let sets = matches!(command.op, Op::Store(Store { mode: Mode::Set, compare: None, .. }));
         let refusal = Refusal {
             line: "SERVER_ERROR object too large for cache",
             quiet: classic && command.form.quiet,
             then: skip(len),
-            too_large: (sets || !classic).then_some(command.key),
+            too_large: true,
+            forget: (sets || !classic).then_some(command.key),
         };
         Parsed::Done { request: Request::Refused(refusal), consumed: self.start }
     }
 
     /// Refuses a storage command whose value is `len` bytes long: the value is skipped unseen.
     pub(crate) fn refuse(&self, len: usize, line: &'static str, quiet: bool) -> Parsed<'a> {
-        let refusal = Refusal { line, quiet, then: skip(len), too_large: None };
+        let refusal = Refusal { line, quiet, then: skip(len), too_large: false, forget: None };
         Parsed::Done { request: Request::Refused(refusal), consumed: self.start }
     }
 
@@ -353,7 +354,7 @@ fn classic<'a>(key: &'a [u8], op: Op<'a>, shape: Shape, quiet: bool) -> Command<
 }
 
 pub(crate) fn refused(line: &'static str, quiet: bool) -> Request<'static> {
-    Request::Refused(Refusal { line, quiet, then: Then::Continue, too_large: None })
+    Request::Refused(Refusal { line, quiet, then: Then::Continue, too_large: false, forget: None })
 }
 
 pub(crate) fn bad_format(quiet: bool) -> Request<'static> {
@@ -361,7 +362,13 @@ pub(crate) fn bad_format(quiet: bool) -> Request<'static> {
 }
 
 fn close(line: &'static str) -> Request<'static> {
-    Request::Refused(Refusal { line, quiet: false, then: Then::Close, too_large: None })
+    Request::Refused(Refusal {
+        line,
+        quiet: false,
+        then: Then::Close,
+        too_large: false,
+        forget: None,
+    })
 }
 
 /// Whether the last word of the line is `noreply`, wherever the command would expect it.

@@ -75,16 +75,8 @@ fn value(key: &[u8], hit: &Hit<'_>, cas: bool, out: &mut impl Output) {
 
 /// The answers that are one line of words, and the errors of all commands.
 fn line(form: &Form<'_>, outcome: &Outcome<'_>, out: &mut impl Output) {
-    let meta = matches!(
-        form.shape,
-        Shape::MetaGet { .. }
-            | Shape::MetaSet { .. }
-            | Shape::MetaDelete
-            | Shape::MetaArithmetic { .. }
-            | Shape::MetaDebug
-    );
     // A meta command's errors are always told.
-    if form.quiet && !meta {
+    if form.quiet && !form.shape.is_meta() {
         return;
     }
     let words: &[u8] = match (outcome, form.shape) {

@@ -67,6 +67,18 @@ pub struct Get<'a> {
 #[derive(Clone, Debug)]
 pub struct Keys<'a>(pub(crate) &'a [u8]);
 
+impl<'a> Keys<'a> {
+    /// The keys in this text, which is known to hold none that is too long.
+    pub fn in_text(text: &'a [u8]) -> Self {
+        Self(text)
+    }
+
+    /// The text of the keys not yet taken.
+    pub fn text(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
 impl<'a> Iterator for Keys<'a> {
     type Item = &'a [u8];
 
@@ -177,6 +189,21 @@ pub enum Shape {
     Flushed,
 }
 
+impl Shape {
+    /// Whether it is a meta command's.
+    #[inline]
+    pub fn is_meta(self) -> bool {
+        matches!(
+            self,
+            Self::MetaGet { .. }
+                | Self::MetaSet { .. }
+                | Self::MetaDelete
+                | Self::MetaArithmetic { .. }
+                | Self::MetaDebug
+        )
+    }
+}
+
 /// Why a request is not carried out, and what to do about the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal<'a> {
@@ -186,8 +213,10 @@ pub struct Refusal<'a> {
     pub quiet: bool,
     /// What becomes of the connection.
     pub then: Then,
-    /// A value for this key was refused for its size.
-    pub too_large: Option<Key<'a>>,
+    /// Whether a value was refused for its size.
+    pub too_large: bool,
+    /// The key whose older value a cache had better forget, lest it be served for the refused one.
+    pub forget: Option<Key<'a>>,
 }
 
 /// What follows a refusal.

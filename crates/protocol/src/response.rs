@@ -173,18 +173,30 @@ pub fn parse_within<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
             Parsed::Desync(Desync::LineTooLong)
         };
     };
-    let (line, rest) = input.split_at(newline);
-    let Some(line) = line.strip_suffix(b"\r") else {
+    let (line, rest) = input.split_at(newline + 1);
+    let Some(text) = line.strip_suffix(END_OF_LINE) else {
         return Parsed::Desync(Desync::BareNewline);
     };
-    let line_len = newline + 1;
-    match parse_line(line) {
-        Line::Whole(response) => Parsed::Done { response, consumed: line_len },
-        Line::Block(head, len) => {
-            // `rest` still begins with the newline.
-            parse_block(head, rest.get(1..).unwrap_or_default(), len, line_len, limits)
-        }
+    match parse_line(text) {
+        Line::Whole(response) => Parsed::Done { response, consumed: line.len() },
         Line::Unknown => Parsed::Desync(Desync::UnknownLine),
+        Line::Block(head, announced) => {
+            let len = match usize::try_from(announced) {
+                Ok(len) if len <= limits.value => len,
+                _ => return Parsed::Desync(Desync::ValueTooLong),
+            };
+            let block_len = len.saturating_add(END_OF_LINE.len());
+            match rest.get(..block_len) {
+                None => Parsed::Incomplete { missing: Some(block_len - rest.len()) },
+                Some(block) => match block.strip_suffix(END_OF_LINE) {
+                    None => Parsed::Desync(Desync::ValueEnd),
+                    Some(data) => Parsed::Done {
+                        response: head.with(data),
+                        consumed: line.len().saturating_add(block_len),
+                    },
+                },
+            }
+        }
     }
 }
 
@@ -202,6 +214,17 @@ enum Line<'a> {
 enum Head<'a> {
     Value { key: &'a [u8], client_flags: u32, cas: Option<u64> },
     Meta(Flags<'a>),
+}
+
+impl<'a> Head<'a> {
+    fn with(self, data: &'a [u8]) -> Response<'a> {
+        match self {
+            Self::Value { key, client_flags, cas } => {
+                Response::Value { key, client_flags, cas, data }
+            }
+            Self::Meta(flags) => Response::Meta { status: Status::Value, flags, data: Some(data) },
+        }
+    }
 }
 
 fn parse_line(line: &[u8]) -> Line<'_> {
@@ -271,31 +294,6 @@ fn value_head(text: &[u8]) -> Line<'_> {
         return Line::Unknown;
     }
     Line::Block(Head::Value { key, client_flags, cas }, len)
-}
-
-fn parse_block<'a>(
-    head: Head<'a>,
-    rest: &'a [u8],
-    len: u64,
-    line_len: usize,
-    limits: &Limits,
-) -> Parsed<'a> {
-    // Both sums below stay in range because a value within the limit was or will be in memory.
-    let Some(len) = usize::try_from(len).ok().filter(|len| *len <= limits.value) else {
-        return Parsed::Desync(Desync::ValueTooLong);
-    };
-    let block_len = len.saturating_add(END_OF_LINE.len());
-    let Some(block) = rest.get(..block_len) else {
-        return Parsed::Incomplete { missing: Some(block_len - rest.len()) };
-    };
-    let Some(data) = block.strip_suffix(END_OF_LINE) else {
-        return Parsed::Desync(Desync::ValueEnd);
-    };
-    let response = match head {
-        Head::Value { key, client_flags, cas } => Response::Value { key, client_flags, cas, data },
-        Head::Meta(flags) => Response::Meta { status: Status::Value, flags, data: Some(data) },
-    };
-    Parsed::Done { response, consumed: line_len.saturating_add(block_len) }
 }
 
 const END_OF_LINE: &[u8] = b"\r\n";

@@ -205,11 +205,7 @@ fn recache_is_due(op: &Fetch, before: &Header, exptime: Seconds, now: Seconds) -
 }
 
 /// `N`: a miss creates an empty item, whose creator is to fill it.
-fn vivify(
-    op: &Fetch,
-    now: Seconds,
-    next_cas: impl FnOnce() -> u64,
-) -> Verdict<'static, 'static> {
+fn vivify(op: &Fetch, now: Seconds, next_cas: impl FnOnce() -> u64) -> Verdict<'static, 'static> {
     let Some(exptime) = op.vivify.map(|ttl| ttl.at(now)) else {
         return Verdict { outcome: Outcome::Miss, change: Change::Keep };
     };

@@ -12,7 +12,7 @@ pub trait Backend: Send + Sync + 'static {
 
     /// A `set` of this key was refused because the value is too large. A cache must not go on
     /// serving the older value; a store keeps it.
-    fn refused(&self, key: &[u8]);
+    fn refused(&self, key: &[u8], now: Seconds);
 
     /// Names and values of a `stats` group, in the order an operator reads them.
     fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str));
@@ -25,13 +25,14 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     ///
     /// Why it cannot be: a whole reply line, as memcached writes it.
-    fn set_memory_limit(&self, bytes: u64) -> Result<(), &'static str>;
+    fn set_memory_limit(&self, bytes: u64, now: Seconds) -> Result<(), &'static str>;
 }
 
 /// One connection's commands. Their effects on one key follow their order.
-pub trait Session: 'static {
-    /// What is awaited when an answer is not at hand.
-    type Pending: Future<Output = Outcome<'static>> + Unpin + 'static;
+pub trait Session: Send + 'static {
+    /// What is awaited when an answer is not at hand. The work goes on whether it is polled or not,
+    /// and also if it is dropped.
+    type Pending: Future<Output = Outcome<'static>> + Send + Unpin + 'static;
 
     /// Does `op` to `key`, which is 1 to 250 bytes.
     ///

@@ -11,24 +11,30 @@ use crate::op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
 /// `noreply`. Other wishes are left out: classic commands say what they say.
 pub fn classic(out: &mut Vec<u8>, key: &[u8], op: &Op<'_>, wishes: Wishes) -> Result<(), Refused> {
     let key = classic_key(key)?;
-    match *op {
+    let expressible = match *op {
         Op::Fetch(Fetch { ttl, .. }) if *op == Op::Fetch(Fetch { ttl, ..Fetch::GET }) => {
-            return classic_fetch(out, key, ttl, wishes);
+            classic_fetch(out, key, ttl, wishes);
+            return Ok(());
         }
-        Op::Store(Store { invalidate: false, new_cas: None, vivify: None, .. }) => {}
-        Op::Delete(delete) if delete == Delete::default() => {}
-        Op::Arithmetic(Arithmetic {
-            vivify: None,
-            compare: None,
-            new_cas: None,
-            ttl: None,
-            ..
-        }) => {}
-        _ => return Err(Refused::NotClassic),
+        Op::Fetch(_) => false,
+        Op::Store(Store { mode, compare, invalidate, new_cas, vivify, .. }) => {
+            let compares = mode == Mode::Set || compare.is_none();
+            compares && !invalidate && new_cas.is_none() && vivify.is_none()
+        }
+        Op::Delete(delete) => delete == Delete::default(),
+        Op::Arithmetic(Arithmetic { vivify, compare, new_cas, ttl, .. }) => {
+            vivify.is_none() && compare.is_none() && new_cas.is_none() && ttl.is_none()
+        }
+    };
+    if !expressible {
+        return Err(Refused::NotClassic);
     }
     let noreply: &[u8] = if wishes.has(Wishes::QUIET) { b" noreply" } else { b"" };
     match op {
-        Op::Store(op) => return classic_store(out, key, op, noreply),
+        Op::Store(op) => {
+            classic_store(out, key, op, noreply);
+            return Ok(());
+        }
         Op::Arithmetic(op) => {
             out.extend_from_slice(if op.decrement { b"decr " } else { b"incr " });
             out.extend_from_slice(key);
@@ -74,12 +80,7 @@ pub fn get_many<'k>(
     Ok(())
 }
 
-fn classic_fetch(
-    out: &mut Vec<u8>,
-    key: &[u8],
-    ttl: Option<Exptime>,
-    wishes: Wishes,
-) -> Result<(), Refused> {
+fn classic_fetch(out: &mut Vec<u8>, key: &[u8], ttl: Option<Exptime>, wishes: Wishes) {
     let touch = ttl.is_some() && !wishes.has(Wishes::VALUE);
     let command: &[u8] = match (ttl, wishes.has(Wishes::CAS)) {
         _ if touch => b"touch ",
@@ -108,23 +109,16 @@ fn classic_fetch(
         out.extend_from_slice(b" noreply");
     }
     end_line(out);
-    Ok(())
 }
 
-fn classic_store(
-    out: &mut Vec<u8>,
-    key: &[u8],
-    op: &Store<'_>,
-    noreply: &[u8],
-) -> Result<(), Refused> {
+fn classic_store(out: &mut Vec<u8>, key: &[u8], op: &Store<'_>, noreply: &[u8]) {
     let command: &[u8] = match (op.mode, op.compare) {
         (Mode::Set, Some(_)) => b"cas ",
-        (_, Some(_)) => return Err(Refused::NotClassic),
         (Mode::Set, None) => b"set ",
-        (Mode::Add, None) => b"add ",
-        (Mode::Replace, None) => b"replace ",
-        (Mode::Append, None) => b"append ",
-        (Mode::Prepend, None) => b"prepend ",
+        (Mode::Add, _) => b"add ",
+        (Mode::Replace, _) => b"replace ",
+        (Mode::Append, _) => b"append ",
+        (Mode::Prepend, _) => b"prepend ",
     };
     out.extend_from_slice(command);
     out.extend_from_slice(key);
@@ -142,5 +136,4 @@ fn classic_store(
     end_line(out);
     out.extend_from_slice(op.value);
     end_line(out);
-    Ok(())
 }

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{MAX_BINARY_KEY_LEN, Refused, Wishes, classic_key, end_line, is_printable, number};
+use super::{MAX_BINARY_KEY_LEN, Refused, Wishes, check_key, end_line, is_printable, number};
 use crate::exptime::Exptime;
 use crate::op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
 use crate::request::MAX_KEY_LEN;
@@ -76,6 +76,7 @@ fn fetch_flags(out: &mut Vec<u8>, op: &Fetch) {
     if !op.ttl_before_recache {
         flag(out, b'T', op.ttl.map(|ttl| ttl.0));
     }
+    // A `T` behind `N` would be the exptime of the new item too.
     flag(out, b'N', op.vivify.map(|ttl| ttl.0));
     flag(out, b'E', op.new_cas);
     flag_if(out, b'u', !op.bump);
@@ -111,11 +112,12 @@ fn arithmetic_flags(out: &mut Vec<u8>, op: &Arithmetic) {
         out.extend_from_slice(b" MD");
     }
     flag(out, b'D', Some(op.delta).filter(|delta| *delta != 1));
+    // A `T` behind `N` would be the exptime of the new item too.
+    flag(out, b'T', op.ttl.map(|ttl| ttl.0));
     flag(out, b'N', op.vivify.map(|ttl| ttl.0));
     flag(out, b'J', Some(op.initial).filter(|initial| *initial != 0));
     flag(out, b'C', op.compare);
     flag(out, b'E', op.new_cas);
-    flag(out, b'T', op.ttl.map(|ttl| ttl.0));
 }
 
 fn asks_for_base64(op: &Op<'_>) -> bool {
@@ -133,13 +135,11 @@ fn meta_key<'k>(
     base64: bool,
     encoded: &'k mut [u8; MAX_KEY_LEN],
 ) -> Result<(&'k [u8], bool), Refused> {
-    if key.is_empty() {
-        return Err(Refused::EmptyKey);
-    }
-    let printable = is_printable(key);
+    check_key(key)?;
     // A printable key that is too long for base64 can still be sent as it is.
-    if printable && (!base64 || key.len() > MAX_BINARY_KEY_LEN) {
-        return classic_key(key).map(|key| (key, false));
+    let base64 = (base64 || !is_printable(key)) && key.len() <= MAX_BINARY_KEY_LEN;
+    if !base64 {
+        return Ok((key, false));
     }
     let len =
         BASE64.encode_slice(key, encoded).map_err(|_| Refused::KeyTooLong(MAX_BINARY_KEY_LEN))?;

@@ -27,7 +27,7 @@ pub enum Status {
 /// The flags of a meta answer, in the order sent.
 ///
 /// Iterating decodes them; a flag that comes twice is given twice.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Flags<'a> {
     rest: &'a [u8],
 }
@@ -58,7 +58,7 @@ impl<'a> Iterator for Flags<'a> {
 
 impl fmt::Debug for Flags<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(*self).finish()
+        f.debug_list().entries(self.clone()).finish()
     }
 }
 

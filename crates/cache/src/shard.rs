@@ -1,0 +1,272 @@
+//! One lock's worth of a cache: an index, the items, and a clock hand that goes round them.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use larder_protocol::{
+    Change, Header, Item, Marks, Mode, NewValue, Op, Outcome, Seconds, Store, Verdict, decide,
+};
+
+use crate::slot::{INDEX_BYTES, Slot, cost};
+use crate::stats::Stats;
+
+/// The items of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Shard {
+    /// From a key's hash to its slot's number.
+    index: HashTable<u32>,
+    slots: Vec<Option<Slot>>,
+    /// The numbers of slots without an item.
+    free: Vec<u32>,
+    /// The next slot that eviction looks at.
+    hand: usize,
+    /// The last cas unique given out.
+    cas: u64,
+    /// The last flush carried out here.
+    flushed: u64,
+    /// Bytes used, by [`cost`].
+    bytes: u64,
+    /// Of these, bytes of keys and values.
+    payload: u64,
+    counters: Stats,
+}
+
+/// A key, its hash, and how keys are hashed here.
+#[derive(Clone, Copy)]
+pub(crate) struct Hashed<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) hash: u64,
+    pub(crate) hashing: &'a RandomState,
+}
+
+impl Shard {
+    /// Bytes used.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Does `op` and gives the answer to `respond`. `room` is by how many bytes one item may grow.
+    #[inline]
+    pub(crate) fn execute<R: FnOnce(Outcome<'_>)>(
+        &mut self,
+        key: Hashed<'_>,
+        op: &Op<'_>,
+        now: Seconds,
+        room: u64,
+        respond: R,
+    ) {
+        let number = self.find(key, op, now);
+        let cas = &mut self.cas;
+        let next_cas = || {
+            *cas += 1;
+            *cas
+        };
+        let slot = number.and_then(|number| self.slots.get_mut(number as usize)?.as_mut());
+        let Some(slot) = slot else {
+            let Verdict { outcome, change } = decide(None, op, now, next_cas);
+            return match change {
+                Change::Put(header, value) if fits(0, key.key.len() + value.len_after(0), room) => {
+                    self.insert(key, header, &value);
+                    respond(outcome);
+                }
+                Change::Put(..) => respond(Outcome::NoMemory),
+                _ => respond(outcome),
+            };
+        };
+        let (stored, used, value) = slot.open();
+        let old_len = value.len();
+        let Verdict { outcome, change } =
+            decide(Some(Item { header: *stored, value }), op, now, next_cas);
+        match change {
+            Change::Keep => respond(outcome),
+            Change::Use(header) | Change::Header(header) => {
+                *stored = header;
+                *used = true;
+                respond(outcome);
+            }
+            Change::Put(header, value) => {
+                let outcome = outcome.into_owned();
+                let old = slot.payload();
+                if fits(cost(old), key.key.len() + value.len_after(old_len), room) {
+                    self.replace(number, header, &value);
+                    respond(outcome);
+                } else {
+                    // Better no value than one that its client believes replaced.
+                    if matches!(op, Op::Store(Store { mode: Mode::Set, .. })) {
+                        self.remove(key);
+                    }
+                    respond(Outcome::NoMemory);
+                }
+            }
+            Change::Remove => {
+                let outcome = outcome.into_owned();
+                self.remove(key);
+                respond(outcome);
+            }
+        }
+    }
+
+    /// Removes the item, if there is one.
+    pub(crate) fn remove(&mut self, key: Hashed<'_>) {
+        let slots = &self.slots;
+        let same = |number: &u32| slot_at(slots, *number).is_some_and(|slot| slot.key() == key.key);
+        if let Ok(entry) = self.index.find_entry(key.hash, same) {
+            let (number, _) = entry.remove();
+            self.release(number);
+        }
+    }
+
+    /// Makes room of one item: an expired one, or the first that the clock hand finds unused since
+    /// it last passed, but not the one of `spared`. `None` if there is none.
+    pub(crate) fn evict(
+        &mut self,
+        hashing: &RandomState,
+        spared: Option<&[u8]>,
+        now: Seconds,
+    ) -> Option<()> {
+        // Twice round: the first pass may only take away marks of use.
+        for _ in 0..=self.slots.len() * 2 {
+            let number = self.hand;
+            self.hand = if number + 1 < self.slots.len() { number + 1 } else { 0 };
+            let Some(slot) = self.slots.get_mut(number).and_then(Option::as_mut) else { continue };
+            let expired = slot.header.expired(now);
+            if spared == Some(slot.key()) || (slot.used && !expired) {
+                slot.used = false;
+                continue;
+            }
+            let header = slot.header;
+            let hash = hashing.hash_one(slot.key());
+            if let Ok(entry) = self.index.find_entry(hash, |found| *found as usize == number) {
+                let (number, _) = entry.remove();
+                self.release(number);
+            }
+            self.count_removal(&header, expired, now);
+            return Some(());
+        }
+        None
+    }
+
+    /// Drops every item if `flush`, a number that grows with each flush, was not carried out here.
+    pub(crate) fn flush(&mut self, flush: u64) {
+        if self.flushed == flush {
+            return;
+        }
+        let counters = std::mem::take(&mut self.counters);
+        *self = Self { flushed: flush, cas: self.cas, counters, ..Self::default() };
+    }
+
+    /// What is counted here.
+    pub(crate) fn stats(&self, now: Seconds) -> Stats {
+        let oldest = self.items().map(|slot| slot.header.last_access).min();
+        Stats {
+            items: self.index.len() as u64,
+            bytes: self.bytes,
+            payload_bytes: self.payload,
+            index_bytes: (self.index.capacity() * INDEX_BYTES) as u64,
+            oldest_use_secs: oldest.map_or(0, |used| now.saturating_sub(used)),
+            ..self.counters.clone()
+        }
+    }
+
+    pub(crate) fn count_out_of_memory(&mut self) {
+        self.counters.out_of_memory += 1;
+    }
+
+    pub(crate) fn reset_stats(&mut self) {
+        self.counters = Stats::default();
+    }
+
+    /// The items, in no order.
+    pub(crate) fn items(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().flatten()
+    }
+
+    /// The number of the slot of a live item.
+    #[inline]
+    fn find(&mut self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Option<u32> {
+        let slots = &self.slots;
+        let same = |number: &u32| slot_at(slots, *number).is_some_and(|slot| slot.key() == key.key);
+        let number = *self.index.find(key.hash, same)?;
+        let header = slot_at(slots, number)?.header;
+        if !header.expired(now) {
+            return Some(number);
+        }
+        if matches!(op, Op::Fetch(_)) {
+            self.counters.get_expired += 1;
+        }
+        self.remove(key);
+        self.count_removal(&header, true, now);
+        None
+    }
+
+    fn insert(&mut self, key: Hashed<'_>, header: Header, value: &NewValue<'_>) {
+        let slot = Slot::new(key.key, header, value);
+        self.counters.stored += 1;
+        self.charge(slot.payload());
+        let number = match self.free.pop() {
+            Some(number) => number,
+            None => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
+        };
+        match self.slots.get_mut(number as usize) {
+            Some(place) => *place = Some(slot),
+            None => self.slots.push(Some(slot)),
+        }
+        let slots = &self.slots;
+        self.index.insert_unique(key.hash, number, |number| {
+            slot_at(slots, *number).map_or(0, |slot| key.hashing.hash_one(slot.key()))
+        });
+    }
+
+    fn replace(&mut self, number: Option<u32>, header: Header, value: &NewValue<'_>) {
+        let slot = number.and_then(|number| self.slots.get_mut(number as usize)?.as_mut());
+        let Some(slot) = slot else { return };
+        let before = slot.payload();
+        slot.put(header, value);
+        let after = slot.payload();
+        self.counters.stored += 1;
+        self.discharge(before);
+        self.charge(after);
+    }
+
+    /// Empties a slot that the index no longer names.
+    fn release(&mut self, number: u32) {
+        let slot = self.slots.get_mut(number as usize).and_then(Option::take);
+        if let Some(slot) = slot {
+            self.discharge(slot.payload());
+            self.free.push(number);
+        }
+    }
+
+    fn charge(&mut self, payload: usize) {
+        self.payload += payload as u64;
+        self.bytes += cost(payload);
+    }
+
+    fn discharge(&mut self, payload: usize) {
+        self.payload -= payload as u64;
+        self.bytes -= cost(payload);
+    }
+
+    /// Counts an item that is gone without a client's asking.
+    fn count_removal(&mut self, header: &Header, expired: bool, now: Seconds) {
+        let unfetched = u64::from(!header.marks.has(Marks::FETCHED));
+        if expired {
+            self.counters.reclaimed += 1;
+            self.counters.expired_unfetched += unfetched;
+        } else {
+            self.counters.evictions += 1;
+            self.counters.evicted_unfetched += unfetched;
+            self.counters.evicted_with_ttl += u64::from(header.exptime != 0);
+            self.counters.evicted_idle_secs = now.saturating_sub(header.last_access);
+        }
+    }
+}
+
+/// Whether an item of `payload` bytes in place of one that costs `old` is within `room`.
+fn fits(old: u64, payload: usize, room: u64) -> bool {
+    cost(payload).saturating_sub(old) <= room
+}
+
+#[inline]
+fn slot_at(slots: &[Option<Slot>], number: u32) -> Option<&Slot> {
+    slots.get(number as usize)?.as_ref()
+}

@@ -1,0 +1,46 @@
+//! Buffers that connections of one worker share. A connection holds one only while it has a use
+//! for it, so that an idle connection costs next to nothing and a busy worker's buffers stay in
+//! the processor's cache.
+
+use std::cell::RefCell;
+
+/// Capacity of an input buffer, in bytes.
+pub(crate) const INPUT_BYTES: usize = 16 << 10;
+
+/// A buffer that has grown past this many bytes is not kept.
+const MAX_KEPT_BYTES: usize = 128 << 10;
+
+/// How many buffers of each kind a worker keeps.
+const MAX_KEPT: usize = 16;
+
+thread_local! {
+    static INPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static OUTPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer to read into.
+pub(crate) fn take_input() -> Vec<u8> {
+    INPUTS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(INPUT_BYTES))
+}
+
+/// Gives an input buffer back.
+pub(crate) fn give_input(buffer: Vec<u8>) {
+    INPUTS.with_borrow_mut(|kept| keep(kept, buffer));
+}
+
+/// An empty buffer to collect replies in.
+pub(crate) fn take_output() -> Vec<u8> {
+    OUTPUTS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Gives an output buffer back.
+pub(crate) fn give_output(buffer: Vec<u8>) {
+    OUTPUTS.with_borrow_mut(|kept| keep(kept, buffer));
+}
+
+fn keep(kept: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
+    if buffer.capacity() > 0 && buffer.capacity() <= MAX_KEPT_BYTES && kept.len() < MAX_KEPT {
+        buffer.clear();
+        kept.push(buffer);
+    }
+}

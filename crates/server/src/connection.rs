@@ -1,0 +1,232 @@
+//! One connection: read, carry out all that has come, write once.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use larder_protocol::{Parsed, parse};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tracing::debug;
+
+use crate::backend::Backend;
+use crate::buffers;
+use crate::clock;
+use crate::counters::Counters;
+use crate::dispatch::{Desk, Next, Rest};
+use crate::registry::{Entry, Peer};
+use crate::shared::{Shared, Worker};
+
+/// Serves a connection until it is closed, by the client, for an error, or at the end of the
+/// server.
+pub(crate) async fn serve<B: Backend, S>(
+    stream: S,
+    entry: Entry,
+    shared: Arc<Shared<B>>,
+    worker: Arc<Worker>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let peer = &entry.peer;
+    debug!(peer = %peer.address, number = peer.number(), "connected");
+    let mut connection = Connection::new(stream, peer, &shared, &worker.counters);
+    match connection.run().await {
+        Ok(()) => debug!(peer = %peer.address, "closed"),
+        Err(error) => debug!(peer = %peer.address, %error, "closed"),
+    }
+}
+
+struct Connection<'a, B: Backend, S> {
+    stream: S,
+    peer: &'a Peer,
+    desk: Desk<'a, B>,
+    /// What has been read and not yet carried out begins at `position`.
+    input: Vec<u8>,
+    position: usize,
+    /// How many bytes the request at `position` needs at least.
+    need: usize,
+    /// How many bytes of a value nobody wants are still to come.
+    skip: usize,
+    /// The rest of a `get` whose replies had to be written first.
+    rest: Option<Rest>,
+    /// Whether the last turn ended before the input did.
+    more: bool,
+    /// Whether the client has sent all it will.
+    ended: bool,
+    /// Whether nothing more is to be carried out.
+    closing: bool,
+}
+
+impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
+    fn new(stream: S, peer: &'a Peer, shared: &'a Shared<B>, counters: &'a Counters) -> Self {
+        Self {
+            stream,
+            peer,
+            desk: Desk::new(shared, counters),
+            input: Vec::new(),
+            position: 0,
+            need: 1,
+            skip: 0,
+            rest: None,
+            more: false,
+            ended: false,
+            closing: false,
+        }
+    }
+
+    async fn run(&mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            self.peer.wake_by(cx);
+            Poll::Ready(())
+        })
+        .await;
+        while poll_fn(|cx| self.poll_input(cx)).await? {
+            self.carry_out();
+            if self.more {
+                self.flush().await?;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what the socket takes now.
+    async fn flush(&mut self) -> io::Result<()> {
+        poll_fn(|cx| {
+            let outbox = &mut self.desk.outbox;
+            match outbox.poll_write(&mut self.stream, cx, self.desk.counters) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Ready(Ok(())),
+            }
+        })
+        .await
+    }
+
+    /// Writes replies until there is something to carry out. `false` when the connection is done.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let outbox = &mut self.desk.outbox;
+        let counters = self.desk.counters;
+        outbox.poll_answers(cx, counters, clock::now);
+        let unsent = outbox.poll_write(&mut self.stream, cx, counters)?.is_pending();
+        if outbox.is_empty() {
+            buffers::give_output(outbox.take_buffer());
+            if self.closing || (self.ended && !self.more) {
+                return Poll::Ready(Ok(false));
+            }
+        }
+        if self.closing || unsent || !outbox.has_room() {
+            return Poll::Pending;
+        }
+        if self.more {
+            // The others have had their turn since.
+            return Poll::Ready(Ok(true));
+        }
+        if self.ended {
+            return Poll::Pending;
+        }
+        match self.poll_read(cx)? {
+            Poll::Ready(0) => {
+                self.ended = true;
+                if self.desk.outbox.is_empty() { Poll::Ready(Ok(false)) } else { Poll::Pending }
+            }
+            Poll::Ready(read) => {
+                counters.bytes_read.add(read as u64);
+                Poll::Ready(Ok(true))
+            }
+            // Told to leave: not before what is owed is answered, and no half request is cut off
+            // that the client may still complete before the server's patience ends.
+            Poll::Pending
+                if self.peer.dismissed()
+                    && self.desk.outbox.is_empty()
+                    && self.input.is_empty() =>
+            {
+                Poll::Ready(Ok(false))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Reads once, into a buffer that an idle connection does not hold.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
+        if self.input.capacity() == 0 {
+            self.input = buffers::take_input();
+        }
+        let missing = self.need.saturating_sub(self.input.len());
+        if self.input.capacity() - self.input.len() < missing.max(1) {
+            self.input.reserve_exact(missing.max(buffers::INPUT_BYTES));
+        }
+        let poll = pin!(self.stream.read_buf(&mut self.input)).poll(cx)?;
+        if poll.is_pending() && self.input.is_empty() {
+            buffers::give_input(std::mem::take(&mut self.input));
+        }
+        Ok(poll)
+    }
+
+    /// Carries out what has come, as far as a turn goes.
+    fn carry_out(&mut self) {
+        let now = clock::now();
+        self.peer.asked(now);
+        self.desk.outbox.lend_buffer(buffers::take_output);
+        self.more = false;
+        let mut turns = self.desk.shared.settings.requests_per_turn;
+        while !self.closing {
+            if self.skip > 0 {
+                let skipped = self.skip.min(self.input.len() - self.position);
+                self.skip -= skipped;
+                self.position += skipped;
+            }
+            let input = self.input.get(self.position..).unwrap_or_default();
+            if input.is_empty() {
+                break;
+            }
+            if turns == 0 || !self.desk.outbox.has_room() {
+                self.more = true;
+                break;
+            }
+            turns -= 1;
+            if let Some(rest) = self.rest.take() {
+                self.rest = self.desk.go_on(input, rest, now);
+                if self.rest.is_none() {
+                    self.position += rest.consumed;
+                }
+                continue;
+            }
+            match parse(input, &self.desk.shared.settings.limits) {
+                Parsed::Incomplete { need } => {
+                    self.need = need;
+                    break;
+                }
+                Parsed::Done { request, consumed } => {
+                    match self.desk.carry_out(request, input, consumed, now) {
+                        Next::Request => self.position += consumed,
+                        Next::Skip(bytes) => {
+                            self.position += consumed;
+                            self.skip = bytes;
+                        }
+                        Next::Rest(rest) => self.rest = Some(rest),
+                        Next::Close => self.closing = true,
+                    }
+                }
+            }
+        }
+        if self.more {
+            self.desk.counters.conn_yields.add(1);
+        }
+        self.tidy();
+    }
+
+    /// Moves what is left of the input to the front, and gives up a buffer that holds nothing.
+    fn tidy(&mut self) {
+        if self.more {
+            return;
+        }
+        if self.position == self.input.len() || self.closing {
+            buffers::give_input(std::mem::take(&mut self.input));
+            self.need = 1;
+        } else {
+            self.input.drain(..self.position);
+        }
+        self.position = 0;
+    }
+}

@@ -1,0 +1,213 @@
+//! From a parsed request to the backend, and from its answer to the outbox.
+
+use std::sync::atomic::Ordering;
+
+use larder_protocol::{
+    Command, Exptime, Fetch, Form, Get, Key, Keys, MAX_KEY_LEN, Op, Output, Refusal, Request,
+    Seconds, Shape, Then, write_reply,
+};
+use tracing::{info, trace};
+
+use crate::backend::{Backend, Session};
+use crate::counters::{Counters, Tally};
+use crate::outbox::Outbox;
+use crate::report;
+use crate::shared::Shared;
+
+/// Where one connection's requests are carried out.
+pub(crate) struct Desk<'a, B: Backend> {
+    pub(crate) shared: &'a Shared<B>,
+    pub(crate) counters: &'a Counters,
+    pub(crate) outbox: Outbox<<B::Session as Session>::Pending>,
+    session: B::Session,
+}
+
+/// What follows a request.
+pub(crate) enum Next {
+    /// Another request.
+    Request,
+    /// Another request, so many bytes behind this one.
+    Skip(usize),
+    /// More of this one, once its first replies are written.
+    Rest(Rest),
+    /// The end.
+    Close,
+}
+
+/// The keys of a `get` that are still to be fetched. Positions count from its first byte.
+#[derive(Clone, Copy)]
+pub(crate) struct Rest {
+    cas: bool,
+    ttl: Option<Exptime>,
+    start: usize,
+    end: usize,
+    /// The length of the whole request.
+    pub(crate) consumed: usize,
+}
+
+impl<'a, B: Backend> Desk<'a, B> {
+    pub(crate) fn new(shared: &'a Shared<B>, counters: &'a Counters) -> Self {
+        Self { shared, counters, outbox: Outbox::default(), session: shared.backend.session() }
+    }
+
+    /// Carries out `request`, which is the first `consumed` bytes of `input`.
+    #[inline]
+    pub(crate) fn carry_out(
+        &mut self,
+        request: Request<'_>,
+        input: &[u8],
+        consumed: usize,
+        now: Seconds,
+    ) -> Next {
+        trace!(request = %input.get(..consumed).unwrap_or_default().escape_ascii());
+        match request {
+            Request::Get(get) => return self.get(&get, input, consumed, now),
+            Request::Item(command) => self.item(&command, now),
+            Request::Noop => self.outbox.end().put(b"MN\r\n"),
+            Request::Quit => return Next::Close,
+            Request::Refused(refusal) => return self.refuse(&refusal, now),
+            Request::Shutdown => return self.shutdown(),
+            Request::FlushAll { delay, quiet } => self.flush_all(delay, quiet, now),
+            Request::Version => self.say(false, concat!("VERSION ", report::version!())),
+            Request::Verbosity { level, quiet } => self.set_verbosity(level, quiet),
+            Request::Stats(argument) => {
+                let known = report::stats(self.shared, argument, now, self.outbox.end());
+                if !known {
+                    self.say(false, "ERROR");
+                }
+            }
+            Request::CacheMemlimit { megabytes, quiet } => {
+                self.set_memory_limit(megabytes, quiet, now);
+            }
+        }
+        Next::Request
+    }
+
+    /// Goes on with a `get` that begins at `input`.
+    pub(crate) fn go_on(&mut self, input: &[u8], mut rest: Rest, now: Seconds) -> Option<Rest> {
+        let mut keys = Keys::in_text(input.get(rest.start..rest.end).unwrap_or_default());
+        let form = |key| Form {
+            shape: Shape::Value { cas: rest.cas },
+            quiet: false,
+            key: Key { text: key, base64: false },
+            flags: &[],
+        };
+        let op = Op::Fetch(Fetch { ttl: rest.ttl, ..Fetch::GET });
+        while self.outbox.has_room() {
+            let Some(key) = keys.next() else {
+                self.outbox.end().put(b"END\r\n");
+                return None;
+            };
+            self.execute(key, &op, &form(key), now);
+        }
+        rest.start = rest.end - keys.text().len();
+        Some(rest)
+    }
+
+    #[inline]
+    fn get(&mut self, get: &Get<'_>, input: &[u8], consumed: usize, now: Seconds) -> Next {
+        let line = input.get(..consumed - 1).unwrap_or_default();
+        let end = line.strip_suffix(b"\r").unwrap_or(line).len();
+        let start = end - get.keys.text().len();
+        match self.go_on(input, Rest { cas: get.cas, ttl: get.ttl, start, end, consumed }, now) {
+            None => Next::Request,
+            Some(rest) => Next::Rest(rest),
+        }
+    }
+
+    #[inline]
+    fn item(&mut self, command: &Command<'_>, now: Seconds) {
+        let mut scratch = [0; MAX_KEY_LEN];
+        let key = command.key.bytes(&mut scratch);
+        if command.form.shape.is_meta() {
+            self.counters.cmd_meta.add(1);
+        }
+        self.execute(key, &command.op, &command.form, now);
+    }
+
+    #[inline]
+    fn execute(&mut self, key: &[u8], op: &Op<'_>, form: &Form<'_>, now: Seconds) {
+        let tally = Tally::of(op, form.shape);
+        let (counters, end) = (self.counters, self.outbox.end());
+        let pending = self.session.execute(key, op, now, |outcome| {
+            counters.count(tally, &outcome);
+            write_reply(form, &outcome, now, end);
+        });
+        if let Some(pending) = pending {
+            self.outbox.wait(pending, form, tally);
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal<'_>, now: Seconds) -> Next {
+        if refusal.too_large {
+            self.counters.store_too_large.add(1);
+        }
+        if let Some(key) = refusal.forget {
+            self.shared.backend.refused(key.bytes(&mut [0; MAX_KEY_LEN]), now);
+        }
+        if !refusal.line.is_empty() {
+            self.say(refusal.quiet, refusal.line);
+        }
+        match refusal.then {
+            Then::Continue => Next::Request,
+            Then::Skip(bytes) => Next::Skip(bytes),
+            Then::Close => Next::Close,
+        }
+    }
+
+    fn flush_all(&mut self, delay: Exptime, quiet: bool, now: Seconds) {
+        self.counters.cmd_flush.add(1);
+        if !self.shared.settings.flush_command {
+            return self.say(quiet, "CLIENT_ERROR flush_all not allowed");
+        }
+        let at = if delay.0 > 0 { delay.at(now) } else { 0 };
+        match self.session.flush_all(at, now) {
+            None => self.say(quiet, "OK"),
+            Some(pending) => {
+                let key = Key { text: &[], base64: false };
+                let form = Form { shape: Shape::Flushed, quiet, key, flags: &[] };
+                self.outbox.wait(pending, &form, Tally::Nothing);
+            }
+        }
+    }
+
+    fn set_verbosity(&mut self, level: u32, quiet: bool) {
+        let level = level.min(MAX_VERBOSITY);
+        self.shared.verbosity.store(level, Ordering::Relaxed);
+        (self.shared.settings.on_verbosity)(level);
+        self.say(quiet, "OK");
+    }
+
+    fn set_memory_limit(&mut self, megabytes: u32, quiet: bool, now: Seconds) {
+        let line = match megabytes {
+            0..8 => "MEMLIMIT_TOO_SMALL cannot set maxbytes to less than 8m",
+            1_000_000_001.. => "MEMLIMIT_ADJUST_FAILED input value is megabytes not bytes",
+            _ => match self.shared.backend.set_memory_limit(u64::from(megabytes) << 20, now) {
+                Ok(()) => "OK",
+                Err(line) => line,
+            },
+        };
+        self.say(quiet, line);
+    }
+
+    fn shutdown(&mut self) -> Next {
+        if !self.shared.settings.shutdown_command {
+            self.say(false, "SERVER_ERROR: shutdown not enabled");
+            return Next::Request;
+        }
+        info!("a client asks for shutdown");
+        self.shared.stop.notify_one();
+        Next::Close
+    }
+
+    fn say(&mut self, quiet: bool, line: &str) {
+        if !quiet {
+            let end = self.outbox.end();
+            end.put(line.as_bytes());
+            end.put(b"\r\n");
+        }
+    }
+}
+
+/// memcached's highest level of `verbosity`.
+const MAX_VERBOSITY: u32 = 2;

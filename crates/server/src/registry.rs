@@ -1,0 +1,118 @@
+//! The connections there are: to count them, list them, and wake the idle ones.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Waker};
+
+use larder_protocol::Seconds;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// All connections of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    peers: Mutex<HashMap<u64, Arc<Peer>>>,
+    opened: AtomicU64,
+    /// Told each time a connection closes.
+    pub(crate) closed: Notify,
+}
+
+/// One connection, as others see it.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    number: u64,
+    pub(crate) address: String,
+    pub(crate) listener: Arc<str>,
+    /// When it last asked for something.
+    last_request: AtomicU32,
+    /// Whether it is told to close once it is owed nothing.
+    leaving: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Registry {
+    /// Enters a connection; dropping the entry takes it out again.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        address: String,
+        listener: Arc<str>,
+        now: Seconds,
+    ) -> Entry {
+        let peer = Arc::new(Peer {
+            number: self.opened.fetch_add(1, Ordering::Relaxed),
+            address,
+            listener,
+            last_request: AtomicU32::new(now),
+            leaving: AtomicBool::new(false),
+            waker: Mutex::default(),
+        });
+        self.peers.lock().insert(peer.number, Arc::clone(&peer));
+        Entry { peer, registry: Arc::clone(self) }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.peers.lock().len()
+    }
+
+    /// How many there ever were.
+    pub(crate) fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    /// All of them, in the order they came.
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        let mut peers: Vec<_> = self.peers.lock().values().cloned().collect();
+        peers.sort_unstable_by_key(|peer| peer.number);
+        peers
+    }
+}
+
+impl Peer {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Seconds since it last asked for something.
+    pub(crate) fn idle(&self, now: Seconds) -> Seconds {
+        now.saturating_sub(self.last_request.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn asked(&self, now: Seconds) {
+        self.last_request.store(now, Ordering::Relaxed);
+    }
+
+    /// Tells it to close once it is owed nothing.
+    pub(crate) fn dismiss(&self) {
+        self.leaving.store(true, Ordering::Release);
+        if let Some(waker) = self.waker.lock().take() {
+            waker.wake();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn dismissed(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// Has `dismiss` wake the task of this context.
+    pub(crate) fn wake_by(&self, cx: &Context<'_>) {
+        *self.waker.lock() = Some(cx.waker().clone());
+    }
+}
+
+/// A connection's place in the registry.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) peer: Arc<Peer>,
+    registry: Arc<Registry>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.registry.peers.lock().remove(&self.peer.number);
+        self.registry.closed.notify_one();
+    }
+}

@@ -1,0 +1,152 @@
+//! `stats`: names and values as memcached 1.6.45 has them, wherever the thing exists here.
+
+use std::fmt::Display;
+use std::sync::atomic::Ordering;
+
+use larder_protocol::{Output, Seconds};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+use crate::backend::{Backend, StatsGroup};
+use crate::settings::Overflow;
+use crate::shared::Shared;
+
+/// The memcached whose behaviour this is, since clients choose what they use by it; then our own.
+macro_rules! version {
+    () => {
+        concat!("1.6.45+larder.", env!("CARGO_PKG_VERSION"))
+    };
+}
+pub(crate) use version;
+
+/// Writes the answer to `stats` and an argument. `false` if there is no such group.
+pub(crate) fn stats<B: Backend>(
+    shared: &Shared<B>,
+    argument: &[u8],
+    now: Seconds,
+    out: &mut impl Output,
+) -> bool {
+    let mut emit = |name: &str, value: &str| {
+        for part in ["STAT ", name, " ", value, "\r\n"] {
+            out.put(part.as_bytes());
+        }
+    };
+    let group = match argument {
+        b"" => {
+            general(shared, now, &mut emit);
+            StatsGroup::General
+        }
+        b"settings" => {
+            settings(shared, &mut emit);
+            StatsGroup::Settings
+        }
+        b"items" => StatsGroup::Items,
+        b"slabs" => StatsGroup::Slabs,
+        b"sizes" => StatsGroup::Sizes,
+        b"conns" => {
+            connections(shared, now, &mut emit);
+            out.put(b"END\r\n");
+            return true;
+        }
+        b"reset" => {
+            shared.reset_counters();
+            shared.backend.reset_stats();
+            out.put(b"RESET\r\n");
+            return true;
+        }
+        _ => return false,
+    };
+    shared.backend.stats(group, now, &mut emit);
+    out.put(b"END\r\n");
+    true
+}
+
+fn general<B: Backend>(shared: &Shared<B>, now: Seconds, emit: &mut dyn FnMut(&str, &str)) {
+    let mut stat = |name: &str, value: &dyn Display| emit(name, &value.to_string());
+    let totals = shared.totals();
+    stat("pid", &std::process::id());
+    stat("uptime", &now.saturating_sub(shared.started));
+    stat("time", &now);
+    stat("version", &version!());
+    stat("pointer_size", &usize::BITS);
+    if let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) {
+        let seconds = |time: TimeVal| format!("{}.{:06}", time.tv_sec(), time.tv_usec());
+        stat("rusage_user", &seconds(usage.user_time()));
+        stat("rusage_system", &seconds(usage.system_time()));
+    }
+    stat("max_connections", &shared.settings.max_connections);
+    stat("curr_connections", &shared.registry.len());
+    stat("total_connections", &shared.registry.opened());
+    stat("rejected_connections", &shared.rejected.load(Ordering::Relaxed));
+    stat("cmd_get", &totals.cmd_get);
+    stat("cmd_set", &totals.cmd_set);
+    stat("cmd_flush", &totals.cmd_flush);
+    stat("cmd_touch", &totals.cmd_touch);
+    stat("cmd_meta", &totals.cmd_meta);
+    stat("get_hits", &totals.get_hits);
+    stat("get_misses", &totals.get_misses);
+    stat("delete_misses", &totals.delete_misses);
+    stat("delete_hits", &totals.delete_hits);
+    stat("incr_misses", &totals.incr_misses);
+    stat("incr_hits", &totals.incr_hits);
+    stat("decr_misses", &totals.decr_misses);
+    stat("decr_hits", &totals.decr_hits);
+    stat("cas_misses", &totals.cas_misses);
+    stat("cas_hits", &totals.cas_hits);
+    stat("cas_badval", &totals.cas_badval);
+    stat("touch_hits", &totals.touch_hits);
+    stat("touch_misses", &totals.touch_misses);
+    stat("store_too_large", &totals.store_too_large);
+    stat("store_no_memory", &totals.store_no_memory);
+    stat("auth_cmds", &0);
+    stat("auth_errors", &0);
+    if shared.settings.idle_timeout.is_some() {
+        stat("idle_kicks", &shared.idle_kicks.load(Ordering::Relaxed));
+    }
+    stat("bytes_read", &totals.bytes_read);
+    stat("bytes_written", &totals.bytes_written);
+    stat("accepting_conns", &u8::from(shared.accepting.load(Ordering::Relaxed)));
+    stat("listen_disabled_num", &shared.listen_disabled.load(Ordering::Relaxed));
+    stat("threads", &shared.workers.len());
+    stat("conn_yields", &totals.conn_yields);
+}
+
+fn settings<B: Backend>(shared: &Shared<B>, emit: &mut dyn FnMut(&str, &str)) {
+    let mut stat = |name: &str, value: &dyn Display| emit(name, &value.to_string());
+    let settings = &shared.settings;
+    let yes = |is: bool| if is { "yes" } else { "no" };
+    let unix = shared.addresses.iter().find_map(|address| address.strip_prefix("unix:"));
+    let tcp: Vec<_> = shared.addresses.iter().filter_map(|a| a.strip_prefix("tcp:")).collect();
+    let port = tcp.iter().find_map(|address| address.rsplit(':').next());
+    stat("maxconns", &settings.max_connections);
+    stat("tcpport", &port.unwrap_or("0"));
+    stat("udpport", &0);
+    stat("inter", &if tcp.is_empty() { "NULL".to_owned() } else { tcp.join(",") });
+    stat("verbosity", &shared.verbosity.load(Ordering::Relaxed));
+    stat("domain_socket", &unix.unwrap_or("NULL"));
+    stat("shutdown_command", &yes(settings.shutdown_command));
+    stat("num_threads", &shared.workers.len());
+    stat("reqs_per_event", &settings.requests_per_turn);
+    stat("cas_enabled", &"yes");
+    stat("binding_protocol", &"ascii");
+    stat("auth_enabled_sasl", &"no");
+    stat("auth_enabled_ascii", &"no");
+    stat("item_size_max", &settings.limits.value);
+    stat("maxconns_fast", &yes(settings.overflow == Overflow::Refuse));
+    stat("flush_enabled", &yes(settings.flush_command));
+    stat("idle_timeout", &settings.idle_timeout.map_or(0, |timeout| timeout.as_secs()));
+}
+
+fn connections<B: Backend>(shared: &Shared<B>, now: Seconds, emit: &mut dyn FnMut(&str, &str)) {
+    for (number, address) in shared.addresses.iter().enumerate() {
+        emit(&format!("{number}:addr"), address);
+        emit(&format!("{number}:state"), "conn_listening");
+    }
+    for peer in shared.registry.peers() {
+        let number = shared.addresses.len() as u64 + peer.number();
+        emit(&format!("{number}:addr"), &peer.address);
+        emit(&format!("{number}:listen_addr"), &peer.listener);
+        emit(&format!("{number}:state"), "conn_read");
+        emit(&format!("{number}:secs_since_last_cmd"), &peer.idle(now).to_string());
+    }
+}
