@@ -94,7 +94,7 @@ impl Cache {
     /// Sets the limit, in bytes, and evicts down to it.
     pub fn set_memory_limit(&self, bytes: u64, now: Seconds) {
         self.limit.store(bytes, Ordering::Relaxed);
-        self.evict_down(now);
+        self.evict_down(None, now);
     }
 
     /// What is counted, over all shards.
@@ -171,12 +171,12 @@ impl Cache {
         }
         drop(shard);
         if over > 0 {
-            self.evict_down(now);
+            self.evict_down(Some(key), now);
         }
     }
 
-    /// Evicts from all shards in turn until the limit holds.
-    fn evict_down(&self, now: Seconds) {
+    /// Evicts from all shards in turn until the limit holds, but not the item of `spared`.
+    fn evict_down(&self, spared: Option<&[u8]>, now: Seconds) {
         let mut empty = 0;
         for shard in self.shards.iter().cycle() {
             if self.used.load(Ordering::Relaxed) <= self.limit.load(Ordering::Relaxed)
@@ -186,7 +186,7 @@ impl Cache {
             }
             let mut shard = self.enter(&shard.0, now);
             let before = shard.bytes();
-            let found = shard.evict(&self.hashing, None, now);
+            let found = shard.evict(&self.hashing, spared, now);
             self.used.fetch_sub(before - shard.bytes(), Ordering::Relaxed);
             empty = if found.is_some() { 0 } else { empty + 1 };
         }

@@ -56,6 +56,7 @@ pub(crate) fn set<'a>(mut arguments: &'a [u8], body: &Body<'a>) -> Parsed<'a> {
             new_cas: flags.new_cas,
             vivify: flags.vivify,
             binary_key: key.base64,
+            max_len: body.max,
         });
         flags.command(key, op, Shape::MetaSet { sent: len })
     })

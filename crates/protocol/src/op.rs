@@ -87,6 +87,24 @@ pub struct Store<'a> {
     pub vivify: Option<Exptime>,
     /// Whether the key came as base64 (`b`).
     pub binary_key: bool,
+    /// Append and prepend: the longest value they may make, in bytes.
+    pub max_len: usize,
+}
+
+impl Store<'static> {
+    /// A plain `set` of nothing, for ever.
+    pub const SET: Self = Self {
+        mode: Mode::Set,
+        value: &[],
+        client_flags: 0,
+        exptime: Exptime::NEVER,
+        compare: None,
+        invalidate: false,
+        new_cas: None,
+        vivify: None,
+        binary_key: false,
+        max_len: usize::MAX,
+    };
 }
 
 /// The storage commands.

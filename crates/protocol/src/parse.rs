@@ -102,7 +102,7 @@ pub(crate) struct Body<'a> {
     /// Where the line ends.
     start: usize,
     /// The longest value taken.
-    max: usize,
+    pub(crate) max: usize,
 }
 
 impl<'a> Body<'a> {
@@ -247,10 +247,8 @@ impl<'a> StoreHead<'a> {
                 client_flags,
                 exptime,
                 compare,
-                invalidate: false,
-                new_cas: None,
-                vivify: None,
-                binary_key: false,
+                max_len: body.max,
+                ..Store::SET
             });
             classic(self.key, op, Shape::Stored, quiet)
         })

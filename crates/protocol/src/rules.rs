@@ -273,6 +273,9 @@ fn store<'op>(
             if compare.is_some_and(|cas| cas != 0 && cas != stored.cas) {
                 return refuse(Outcome::Exists);
             }
+            if item.value.len() + op.value.len() > op.max_len {
+                return refuse(Outcome::NotStored);
+            }
             let header = Header {
                 client_flags: stored.client_flags,
                 exptime: stored.exptime,

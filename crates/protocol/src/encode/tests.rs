@@ -3,17 +3,8 @@ use crate::exptime::Exptime;
 use crate::op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
 use proptest::prelude::*;
 
-const SET: Store<'static> = Store {
-    mode: Mode::Set,
-    value: b"hi",
-    client_flags: 0,
-    exptime: Exptime::NEVER,
-    compare: None,
-    invalidate: false,
-    new_cas: None,
-    vivify: None,
-    binary_key: false,
-};
+/// As the parser reads it with its default limits.
+const SET: Store<'static> = Store { value: b"hi", max_len: 1 << 20, ..Store::SET };
 
 const INCR: Arithmetic = Arithmetic {
     decrement: false,

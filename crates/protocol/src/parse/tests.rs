@@ -1,1 +1,222 @@
+use proptest::prelude::*;
 
+use super::*;
+
+fn whole(input: &[u8]) -> (Request<'_>, usize) {
+    match parse(input, &Limits::default()) {
+        Parsed::Done { request, consumed } => (request, consumed),
+        Parsed::Incomplete { need } => panic!("{} needs {need}", input.escape_ascii()),
+    }
+}
+
+fn refusal(input: &[u8]) -> Refusal<'_> {
+    match whole(input).0 {
+        Request::Refused(refusal) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn needs(input: &[u8]) -> usize {
+    match parse(input, &Limits::default()) {
+        Parsed::Incomplete { need } => need,
+        done @ Parsed::Done { .. } => panic!("{done:?}"),
+    }
+}
+
+#[test]
+fn keys_are_taken_one_by_one() {
+    let (request, consumed) = whole(b"gets  a bb   ccc \r\nget d\r\n");
+    let Request::Get(get) = request else { panic!("{request:?}") };
+    assert!(get.cas);
+    assert_eq!(get.keys.collect::<Vec<_>>(), [&b"a"[..], b"bb", b"ccc"]);
+    assert_eq!(consumed, 19);
+}
+
+#[test]
+fn a_set_takes_its_value() {
+    let (request, consumed) = whole(b"set k 5 -1 3\r\na\nb\r\nget k\r\n");
+    let Request::Item(command) = request else { panic!("{request:?}") };
+    let Op::Store(store) = command.op else { panic!("{command:?}") };
+    assert_eq!((store.value, store.client_flags, store.exptime), (&b"a\nb"[..], 5, Exptime(-1)));
+    assert_eq!((command.key.text, command.form.quiet, consumed), (&b"k"[..], false, 19));
+}
+
+#[test]
+fn more_is_asked_for_exactly() {
+    assert_eq!(needs(b"set k 0 0 10\r\n"), 26);
+    assert_eq!(needs(b"set k 0 0 10\r\n0123456789\r"), 26);
+    assert_eq!(needs(b"get k"), 6);
+    assert_eq!(needs(b""), 1);
+}
+
+#[test]
+fn noreply_is_the_last_word_whatever_the_command_expects_there() {
+    for (line, quiet) in [
+        (&b"set k 0 0 0 noreply\r\n\r\n"[..], true),
+        (b"set k 0 0 0 noreply \r\n\r\n", true),
+        (b"set k 0 0 0 noreply x\r\n\r\n", false),
+        (b"delete noreply\r\n", true),
+        (b"touch k 0 noreply\r\n", true),
+        (b"incr k 1 no\r\n", false),
+    ] {
+        let (Request::Item(command), _) = whole(line) else { panic!() };
+        assert_eq!(command.form.quiet, quiet, "{}", line.escape_ascii());
+    }
+}
+
+#[test]
+fn a_refused_value_is_skipped() {
+    let long = [b"set ".as_slice(), &[b'k'; 251], b" 0 0 3\r\n"].concat();
+    assert_eq!(refusal(&long).then, Then::Skip(5));
+    assert_eq!(refusal(b"set k x 0 3\r\n").then, Then::Skip(5));
+    let large = refusal(b"set k 0 0 1048577\r\n");
+    assert_eq!((large.then, large.too_large), (Then::Skip(1_048_579), true));
+    assert!(large.forget.is_some());
+    assert!(refusal(b"add k 0 0 1048577\r\n").forget.is_none());
+    assert!(refusal(b"cas k 0 0 1048577 1\r\n").forget.is_none());
+    assert_eq!(refusal(b"ms k 2 !\r\n").then, Then::Skip(4));
+}
+
+#[test]
+fn what_may_be_a_value_is_never_taken_for_a_command() {
+    for line in [
+        &b"set k 0 0 x\r\n"[..],
+        b"set k 0 0 -1\r\n",
+        b"set k 0 0\r\n",
+        b"ms k\r\n",
+        b"ms k x\r\n",
+        b"set k 0 0 2147483646\r\n",
+        b"set k 0 0 3\r\nabcd\r\n",
+        b"ms k 3\r\nab\r\n.",
+    ] {
+        assert_eq!(refusal(line).then, Then::Close, "{}", line.escape_ascii());
+    }
+}
+
+#[test]
+fn lines_have_a_limit_wherever_they_are_cut() {
+    let long = [b"mg ".as_slice(), &[b'k'; 2048], b"\r\n"].concat();
+    assert_eq!(refusal(&long).line, "CLIENT_ERROR line too long");
+    assert_eq!(refusal(&long[..2048]).line, "CLIENT_ERROR line too long");
+    assert_eq!(needs(&long[..2047]), 2048);
+    let keys = [b"get".as_slice(), &b" key".repeat(2000), b"\r\n"].concat();
+    assert!(matches!(whole(&keys).0, Request::Get(_)));
+}
+
+#[test]
+fn a_browser_is_shown_out() {
+    let refusal = refusal(b"GET / HTTP/1.1\r\n");
+    assert_eq!((refusal.line, refusal.then), ("", Then::Close));
+}
+
+#[test]
+fn deletes_are_strict() {
+    for line in [&b"delete k\r\n"[..], b"delete k 0\r\n", b"delete k 0 noreply\r\n"] {
+        assert!(matches!(whole(line).0, Request::Item(_)), "{}", line.escape_ascii());
+    }
+    for line in [&b"delete k 1\r\n"[..], b"delete a b c d e\r\n", b"delete k 0 0\r\n"] {
+        assert!(matches!(whole(line).0, Request::Refused(_)), "{}", line.escape_ascii());
+    }
+}
+
+#[test]
+fn meta_flags_are_checked() {
+    for (line, error) in [
+        (&b"mg k v v\r\n"[..], "CLIENT_ERROR duplicate flag"),
+        (b"mg k w\r\n", "CLIENT_ERROR invalid flag"),
+        (b"mg k !\r\n", "CLIENT_ERROR bad command line format"),
+        (b"ma k w\r\n", "CLIENT_ERROR invalid or duplicate flag"),
+        (b"ma k !\r\n", "CLIENT_ERROR bad command line format"),
+        (b"ma k Mx\r\n", "CLIENT_ERROR invalid mode for ma M token"),
+        (b"ms k 0 Mx\r\n\r\n", "CLIENT_ERROR invalid mode for ms M token"),
+        (b"mg k T\r\n", "CLIENT_ERROR bad token in command line format"),
+        (b"mg k Tx\r\n", "CLIENT_ERROR bad token in command line format"),
+        (b"mg !!!! b\r\n", "CLIENT_ERROR error decoding key"),
+        (b"md k O01234567890123456789012345678901\r\n", "CLIENT_ERROR opaque token too long"),
+        (b"mg k a\x80\r\n", "CLIENT_ERROR invalid flag"),
+        (b"mg\r\n", "CLIENT_ERROR bad command line format"),
+    ] {
+        assert_eq!(refusal(line).line, error, "{}", line.escape_ascii());
+    }
+    let flags = b" a b c d e f g h i j k l m n o p q r s".as_slice();
+    assert_eq!(
+        refusal(&[b"mg k", flags, b"\r\n"].concat()).line,
+        "CLIENT_ERROR options flags are too long"
+    );
+}
+
+proptest! {
+    /// Whatever stands in the buffer, it is taken alike however little of it was there before.
+    #[test]
+    fn a_prefix_never_decides_otherwise(input in requests(), cut in any::<prop::sample::Index>()) {
+        let cut = cut.index(input.len() + 1);
+        let all = format!("{:?}", parse(&input, &LIMITS));
+        match parse(&input[..cut], &LIMITS) {
+            Parsed::Incomplete { need } => prop_assert!(need > cut),
+            done @ Parsed::Done { .. } => prop_assert_eq!(format!("{:?}", done), all),
+        }
+    }
+
+    /// Nothing panics, and the parser always gets on.
+    #[test]
+    fn parsing_gets_on(input in requests()) {
+        let mut rest = &input[..];
+        while let Parsed::Done { consumed, .. } = parse(rest, &LIMITS) {
+            prop_assert!(consumed > 0 && consumed <= rest.len());
+            rest = &rest[consumed..];
+        }
+    }
+}
+
+/// Small, so that they are met.
+const LIMITS: Limits = Limits { value: 8, line: 48, keys_line: 96 };
+
+/// Streams that look like requests often enough, and like nothing else often enough.
+fn requests() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop_oneof![
+        prop::sample::select(vec![
+            "get",
+            "gets",
+            "gat",
+            "set",
+            "add",
+            "cas",
+            "append",
+            "delete",
+            "incr",
+            "touch",
+            "mg",
+            "ms",
+            "md",
+            "ma",
+            "me",
+            "mn",
+            "noreply",
+            "k",
+            "key",
+            "0",
+            "1",
+            "3",
+            "9",
+            "-1",
+            "v",
+            "q",
+            "b",
+            "Zm9v",
+            "T30",
+            "N0",
+            "MA",
+            "O1",
+            "stats",
+            "flush_all",
+            "version",
+            "quit",
+        ])
+        .prop_map(|word| word.as_bytes().to_vec()),
+        prop::collection::vec(any::<u8>(), 0..6),
+    ];
+    let separator = prop::sample::select(vec![" ", " ", " ", "\r\n", "\r\n", "\n", ""]);
+    prop::collection::vec((word, separator), 0..20).prop_map(|words| {
+        words.into_iter().flat_map(|(word, end)| [word, end.into()].concat()).collect()
+    })
+}

@@ -1,1 +1,120 @@
+use std::pin::pin;
+use std::task::Waker;
 
+use tokio::io::{AsyncReadExt, duplex};
+use tokio::sync::oneshot;
+
+use super::*;
+
+type Answer = Pin<Box<dyn Future<Output = Outcome<'static>> + Send>>;
+
+/// An answer that comes when it is sent.
+fn later() -> (oneshot::Sender<Outcome<'static>>, Answer) {
+    let (sender, receiver) = oneshot::channel();
+    (sender, Box::pin(async { receiver.await.unwrap() }))
+}
+
+fn delete_form() -> Form<'static> {
+    let key = Key { text: b"k", base64: false };
+    Form { shape: Shape::Deleted, quiet: false, key, flags: &[] }
+}
+
+/// Polls everything once and returns what reached the other side of a socket.
+fn written(outbox: &mut Outbox<Answer>) -> String {
+    let counters = Counters::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    outbox.poll_answers(&mut cx, &counters, || 0);
+    let (mut near, mut far) = duplex(1 << 20);
+    assert!(outbox.poll_write(&mut near, &mut cx, &counters).is_ready());
+    drop(near);
+    let mut bytes = String::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(far.read_to_string(&mut bytes)).unwrap();
+    bytes
+}
+
+#[test]
+fn replies_leave_in_the_order_of_requests_whenever_answers_come() {
+    let mut outbox = Outbox::default();
+    let (first, answer) = later();
+    outbox.end().put(b"a\r\n");
+    outbox.wait(answer, &delete_form(), Tally::Delete);
+    outbox.end().put(b"b\r\n");
+    let (second, answer) = later();
+    outbox.wait(answer, &delete_form(), Tally::Delete);
+    outbox.end().put(b"c\r\n");
+    second.send(Outcome::NotFound).unwrap();
+    assert_eq!(written(&mut outbox), "a\r\n");
+    first.send(Outcome::Deleted).unwrap();
+    assert_eq!(written(&mut outbox), "DELETED\r\nb\r\nNOT_FOUND\r\nc\r\n");
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn shared_values_stay_between_their_neighbours() {
+    for value_len in [MIN_SHARED, 3 * MIN_SHARED] {
+        let mut outbox: Outbox<Answer> = Outbox::default();
+        let mut expected = String::new();
+        let (sender, answer) = later();
+        outbox.wait(answer, &delete_form(), Tally::Delete);
+        for number in 0..2 * MAX_SLICES {
+            let (before, value) = (format!("<{number}>"), "v".repeat(value_len));
+            outbox.end().put(before.as_bytes());
+            outbox.end().put_value(&Value::Shared(value.clone().into()));
+            expected += &(before + &value);
+        }
+        sender.send(Outcome::Deleted).unwrap();
+        assert_eq!(written(&mut outbox), format!("DELETED\r\n{expected}"));
+    }
+}
+
+#[test]
+fn a_write_may_stop_anywhere() {
+    let counters = Counters::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    for room in [1, 2, 7, 4095, 4096, 4097, 10_000] {
+        let mut outbox: Outbox<Answer> = Outbox::default();
+        let value = "v".repeat(MIN_SHARED);
+        outbox.end().put(b"begin ");
+        outbox.end().put_value(&Value::Shared(value.clone().into()));
+        outbox.end().put(b" middle ");
+        outbox.end().put_value(&Value::Shared(value.clone().into()));
+        outbox.end().put(b" end");
+        let (mut near, mut far) = duplex(room);
+        let mut all = Vec::new();
+        while !outbox.is_empty() {
+            let _ = outbox.poll_write(&mut near, &mut cx, &counters);
+            let mut read = pin!(far.read_buf(&mut all));
+            assert!(read.as_mut().poll(&mut cx).is_ready(), "what is written can be read");
+        }
+        drop(near);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(far.read_to_end(&mut all)).unwrap();
+        let all = String::from_utf8(all).unwrap();
+        assert_eq!(all, format!("begin {value} middle {value} end"), "{room} bytes at a time");
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_gets_no_more() {
+    let mut outbox: Outbox<Answer> = Outbox::default();
+    outbox.end().put(&vec![0; MAX_UNSENT - 1]);
+    assert!(outbox.has_room());
+    outbox.end().put(b"0");
+    assert!(!outbox.has_room());
+    let mut outbox: Outbox<Answer> = Outbox::default();
+    for _ in 0..MAX_WAITING {
+        assert!(outbox.has_room());
+        outbox.wait(later().1, &delete_form(), Tally::Delete);
+    }
+    assert!(!outbox.has_room());
+}
+
+#[test]
+fn a_form_survives_its_request() {
+    let key = Key { text: b"Zm9v", base64: true };
+    let shape = Shape::MetaGet { value: true, unless_cas: Some(3) };
+    let form = Form { shape, quiet: true, key, flags: b" k O1" };
+    let owned = OwnedForm::new(&form);
+    assert_eq!(format!("{:?}", owned.borrow()), format!("{form:?}"));
+}
