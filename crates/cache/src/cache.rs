@@ -119,6 +119,19 @@ impl Cache {
         sizes
     }
 
+    /// Names up to `most` items: key, bytes of key and value, exptime. A shard is locked while its
+    /// own are named.
+    pub fn list(&self, most: usize, now: Seconds, emit: &mut dyn FnMut(&[u8], usize, Seconds)) {
+        let mut left = most;
+        for shard in &self.shards {
+            let shard = self.enter(&shard.0, now);
+            for slot in shard.items().filter(|slot| !slot.header.expired(now)).take(left) {
+                emit(slot.key(), slot.payload(), slot.header.exptime);
+                left -= 1;
+            }
+        }
+    }
+
     /// Counters begin again at 0.
     pub fn reset_stats(&self) {
         for shard in &self.shards {

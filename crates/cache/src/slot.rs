@@ -16,8 +16,15 @@ pub(crate) struct Slot {
 enum Body {
     /// The key, then the value.
     Small { key_len: u8, bytes: Box<[u8]> },
-    /// A value that is worth sharing instead of copying.
-    Large { key: Box<[u8]>, value: Bytes },
+    /// A value that is worth sharing instead of copying; boxed, so that the small ones' slots stay
+    /// small.
+    Large(Box<Large>),
+}
+
+#[derive(Debug)]
+struct Large {
+    key: Box<[u8]>,
+    value: Bytes,
 }
 
 impl Slot {
@@ -63,7 +70,7 @@ impl Slot {
     pub(crate) fn payload(&self) -> usize {
         match &self.body {
             Body::Small { bytes, .. } => bytes.len(),
-            Body::Large { key, value } => key.len() + value.len(),
+            Body::Large(large) => large.key.len() + large.value.len(),
         }
     }
 }
@@ -78,8 +85,9 @@ impl Body {
             }
             bytes
         };
-        if len >= LARGE {
-            return Self::Large { key: key.into(), value: join(len, [&[], first, second]).into() };
+        if len >= LARGE_BYTES {
+            let value = join(len, [&[], first, second]).into();
+            return Self::Large(Box::new(Large { key: key.into(), value }));
         }
         // The protocol's keys are 250 bytes at most.
         let key_len = u8::try_from(key.len()).unwrap_or(u8::MAX);
@@ -93,7 +101,7 @@ impl Body {
             Self::Small { key_len, bytes } => {
                 bytes.get(..usize::from(*key_len)).unwrap_or_default()
             }
-            Self::Large { key, .. } => key,
+            Self::Large(large) => &large.key,
         }
     }
 
@@ -103,7 +111,7 @@ impl Body {
             Self::Small { key_len, bytes } => {
                 Value::Slice(bytes.get(usize::from(*key_len)..).unwrap_or_default())
             }
-            Self::Large { value, .. } => Value::Shared(value.clone()),
+            Self::Large(large) => Value::Shared(large.value.clone()),
         }
     }
 
@@ -123,7 +131,7 @@ impl Body {
 
 /// A value of this many bytes or more is handed out shared: beyond two memory pages, copying it
 /// under the lock costs more than counting references.
-const LARGE: usize = 8 << 10;
+const LARGE_BYTES: usize = 8 << 10;
 
 /// What an item costs of the limit, in bytes: its allocation as a malloc rounds it, its slot, and
 /// its share of the index.

@@ -13,6 +13,14 @@ impl Exptime {
     /// The item never expires.
     pub const NEVER: Self = Self(0);
 
+    /// Of a number as the storage commands take it: its low 32 bits, signed. libmemcached writes -1
+    /// as 4294967295, and memcached's cutting off the rest is what makes that work.
+    #[inline]
+    pub fn from_low_bits(number: i64) -> Self {
+        let [a, b, c, d, ..] = number.to_le_bytes();
+        Self(i32::from_le_bytes([a, b, c, d]).into())
+    }
+
     /// The second from which an item is gone, 0 for never.
     #[inline]
     pub fn at(self, now: Seconds) -> Seconds {
@@ -46,6 +54,14 @@ mod tests {
     fn negative_is_past_and_not_never() {
         assert_eq!(Exptime(-1).at(NOW), 1);
         assert_eq!(Exptime(i64::MIN).at(NOW), 1);
+    }
+
+    #[test]
+    fn the_storage_commands_take_32_bits() {
+        assert_eq!(Exptime::from_low_bits(4_294_967_295), Exptime(-1));
+        assert_eq!(Exptime::from_low_bits(4_294_967_296), Exptime::NEVER);
+        assert_eq!(Exptime::from_low_bits(-1), Exptime(-1));
+        assert_eq!(Exptime::from_low_bits(2_147_483_647), Exptime(2_147_483_647));
     }
 
     #[test]

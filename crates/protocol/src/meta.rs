@@ -45,7 +45,8 @@ pub(crate) fn set<'a>(mut arguments: &'a [u8], body: &Body<'a>) -> Parsed<'a> {
         Some(_) => return body.refuse(len, "CLIENT_ERROR invalid mode for ms M token", false),
     };
     let key = Key { text: key, base64: flags.has(b'b') };
-    body.finish(len, |value| {
+    let max_len = body.room(key.text, flags.client_bits);
+    body.finish(len, max_len, |value| {
         let op = Op::Store(Store {
             mode,
             value,
@@ -56,7 +57,7 @@ pub(crate) fn set<'a>(mut arguments: &'a [u8], body: &Body<'a>) -> Parsed<'a> {
             new_cas: flags.new_cas,
             vivify: flags.vivify,
             binary_key: key.base64,
-            max_len: body.max,
+            max_len,
         });
         flags.command(key, op, Shape::MetaSet { sent: len })
     })

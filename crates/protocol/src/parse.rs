@@ -11,8 +11,9 @@ use crate::request::{
 /// What a server takes, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// The longest value. Default: 1 MiB.
-    pub value: usize,
+    /// The largest item, counted as memcached counts it: key, value and some 60 bytes of header.
+    /// Default: 1 MiB.
+    pub item: usize,
     /// The longest line, but for those that list keys. Default: 2048, as memcached's.
     pub line: usize,
     /// The longest line of a `get`, `gets`, `gat` or `gats`. Default: 1 MiB.
@@ -21,7 +22,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { value: 1 << 20, line: 2048, keys_line: 1 << 20 }
+        Self { item: 1 << 20, line: 2048, keys_line: 1 << 20 }
     }
 }
 
@@ -64,7 +65,7 @@ pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
     }
     let name = memchr::memchr(b' ', line).unwrap_or(line.len());
     let (name, arguments) = line.split_at_checked(name).unwrap_or((line, &[]));
-    let body = Body { input, start: consumed, max: limits.value };
+    let body = Body { input, start: consumed, max_item: limits.item };
     let request = match name {
         b"get" => get(arguments, false),
         b"gets" => get(arguments, true),
@@ -101,19 +102,28 @@ pub(crate) struct Body<'a> {
     input: &'a [u8],
     /// Where the line ends.
     start: usize,
-    /// The longest value taken.
-    pub(crate) max: usize,
+    /// The largest item taken.
+    max_item: usize,
 }
 
 impl<'a> Body<'a> {
-    /// Finishes a storage command whose line is sound: takes the value of `len` bytes and makes
-    /// the request of it.
+    /// The longest value that an item with this key and these flags may have: what memcached's
+    /// own item would leave of the limit, so that both refuse the same values.
+    #[inline]
+    pub(crate) fn room(&self, key: &[u8], client_flags: u32) -> usize {
+        let flags = if client_flags == 0 { 0 } else { size_of::<u32>() };
+        self.max_item.saturating_sub(MEMCACHED_ITEM_BYTES + key.len() + flags)
+    }
+
+    /// Finishes a storage command whose line is sound: takes the value of `len` bytes, if `room`
+    /// allows, and makes the request of it.
     pub(crate) fn finish(
         &self,
         len: usize,
+        room: usize,
         make: impl FnOnce(&'a [u8]) -> Command<'a>,
     ) -> Parsed<'a> {
-        if len > self.max {
+        if len > room {
             return self.too_large(len, &make(&[]));
         }
         let end = self.start + len;
@@ -234,20 +244,21 @@ impl<'a> StoreHead<'a> {
     #[inline]
     fn finish(self, mode: Mode, compare: Option<u64>, quiet: bool, body: &Body<'a>) -> Parsed<'a> {
         let client_flags = parse_u32(unsigned(self.client_flags));
-        let exptime = parse_i64(unsigned(self.exptime)).map(Exptime);
+        let exptime = parse_i64(unsigned(self.exptime)).map(Exptime::from_low_bits);
         let (Some(client_flags), Some(exptime), true) =
             (client_flags, exptime, self.key.len() <= MAX_KEY_LEN)
         else {
             return body.refuse(self.len, BAD_FORMAT, quiet);
         };
-        body.finish(self.len, |value| {
+        let max_len = body.room(self.key, client_flags);
+        body.finish(self.len, max_len, |value| {
             let op = Op::Store(Store {
                 mode,
                 value,
                 client_flags,
                 exptime,
                 compare,
-                max_len: body.max,
+                max_len,
                 ..Store::SET
             });
             classic(self.key, op, Shape::Stored, quiet)
@@ -316,7 +327,7 @@ fn other<'a>(name: &[u8], mut arguments: &'a [u8]) -> Request<'a> {
     match name {
         b"version" => Request::Version,
         b"quit" => Request::Quit,
-        b"stats" => Request::Stats(first().unwrap_or_default()),
+        b"stats" => Request::Stats(whole),
         b"flush_all" => match first().map_or(Some(Exptime::NEVER), parse_exptime) {
             Some(delay) => Request::FlushAll { delay, quiet },
             None => refused("CLIENT_ERROR invalid exptime argument", quiet),
@@ -393,6 +404,10 @@ pub(crate) fn parse_exptime(text: &[u8]) -> Option<Exptime> {
 }
 
 pub(crate) const BAD_FORMAT: &str = "CLIENT_ERROR bad command line format";
+
+/// What memcached adds to key and value in an item: its header, a cas unique, a NUL behind the key
+/// and a line end behind the value.
+const MEMCACHED_ITEM_BYTES: usize = 48 + 8 + 1 + 2;
 
 /// The shortest line that can be a command, its line end included: memcached looks no further.
 const MIN_LINE_LEN: usize = 4;

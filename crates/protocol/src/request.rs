@@ -35,7 +35,7 @@ pub enum Request<'a> {
         /// `noreply`
         quiet: bool,
     },
-    /// `stats`, and what of it.
+    /// `stats`, and the words behind it.
     Stats(&'a [u8]),
     /// `cache_memlimit`
     CacheMemlimit {

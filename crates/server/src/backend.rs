@@ -17,6 +17,10 @@ pub trait Backend: Send + Sync + 'static {
     /// Names and values of a `stats` group, in the order an operator reads them.
     fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str));
 
+    /// Up to `most` items for `stats cachedump`: key, size in bytes, and exptime. Which ones is up
+    /// to the backend; one that would have to search for them names none.
+    fn list(&self, most: usize, now: Seconds, emit: &mut dyn FnMut(&[u8], usize, Seconds));
+
     /// `stats reset`: counters begin again at 0; gauges stay.
     fn reset_stats(&self);
 

@@ -70,11 +70,8 @@ impl<'a, B: Backend> Desk<'a, B> {
             Request::FlushAll { delay, quiet } => self.flush_all(delay, quiet, now),
             Request::Version => self.say(false, concat!("VERSION ", report::version!())),
             Request::Verbosity { level, quiet } => self.set_verbosity(level, quiet),
-            Request::Stats(argument) => {
-                let known = report::stats(self.shared, argument, now, self.outbox.end());
-                if !known {
-                    self.say(false, "ERROR");
-                }
+            Request::Stats(words) => {
+                report::stats(self.shared, words, now, self.outbox.end());
             }
             Request::CacheMemlimit { megabytes, quiet } => {
                 self.set_memory_limit(megabytes, quiet, now);

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::atomic::Ordering;
 
-use larder_protocol::{Output, Seconds};
+use larder_protocol::{Output, Seconds, parse_u32};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
@@ -19,46 +19,96 @@ macro_rules! version {
 }
 pub(crate) use version;
 
-/// Writes the answer to `stats` and an argument. `false` if there is no such group.
+/// Writes the answer to `stats` and the words behind it. What follows an answer that lists things
+/// is `END`, always: tools read until there.
 pub(crate) fn stats<B: Backend>(
     shared: &Shared<B>,
-    argument: &[u8],
+    words: &[u8],
     now: Seconds,
     out: &mut impl Output,
-) -> bool {
+) {
+    let words: Vec<_> = words.split(|b| *b == b' ').filter(|word| !word.is_empty()).collect();
     let mut emit = |name: &str, value: &str| {
         for part in ["STAT ", name, " ", value, "\r\n"] {
             out.put(part.as_bytes());
         }
     };
-    let group = match argument {
-        b"" => {
+    let end: &[u8] = match words.as_slice() {
+        [] => {
             general(shared, now, &mut emit);
-            StatsGroup::General
+            shared.backend.stats(StatsGroup::General, now, &mut emit);
+            b"END"
         }
-        b"settings" => {
+        [b"settings", ..] => {
             settings(shared, &mut emit);
-            StatsGroup::Settings
+            shared.backend.stats(StatsGroup::Settings, now, &mut emit);
+            b"END"
         }
-        b"items" => StatsGroup::Items,
-        b"slabs" => StatsGroup::Slabs,
-        b"sizes" => StatsGroup::Sizes,
-        b"conns" => {
+        [b"items", ..] => {
+            shared.backend.stats(StatsGroup::Items, now, &mut emit);
+            b"END"
+        }
+        [b"slabs", ..] => {
+            shared.backend.stats(StatsGroup::Slabs, now, &mut emit);
+            b"END"
+        }
+        [b"sizes", ..] => {
+            shared.backend.stats(StatsGroup::Sizes, now, &mut emit);
+            b"END"
+        }
+        [b"conns", ..] => {
             connections(shared, now, &mut emit);
-            out.put(b"END\r\n");
-            return true;
+            b"END"
         }
-        b"reset" => {
+        [b"reset", ..] => {
             shared.reset_counters();
             shared.backend.reset_stats();
-            out.put(b"RESET\r\n");
-            return true;
+            b"RESET"
         }
-        _ => return false,
+        [b"cachedump", class, most, ..] => match (parse_u32(class), parse_u32(most)) {
+            (Some(class), Some(most)) => {
+                cachedump(shared, class, most, now, out);
+                b"END"
+            }
+            _ => b"CLIENT_ERROR bad command line format",
+        },
+        [b"cachedump", ..] => b"CLIENT_ERROR bad command line",
+        // No prefixes are counted.
+        [b"detail", b"dump", ..] => b"END",
+        [b"detail", b"on" | b"off", ..] => b"CLIENT_ERROR stats detail not allowed",
+        [b"detail", ..] => b"CLIENT_ERROR usage: stats detail on|off|dump",
+        _ => b"ERROR",
     };
-    shared.backend.stats(group, now, &mut emit);
-    out.put(b"END\r\n");
-    true
+    out.put(end);
+    out.put(b"\r\n");
+}
+
+/// `ITEM <key> [<size> b; <exptime> s]`, for the one class that there is. As in memcached, no more
+/// than 2 MiB of them, and 0 stands for as many as that.
+fn cachedump<B: Backend>(
+    shared: &Shared<B>,
+    class: u32,
+    most: u32,
+    now: Seconds,
+    out: &mut impl Output,
+) {
+    const ITEM_CLASS: u32 = 1;
+    const MAX_BYTES: usize = 2 << 20;
+    const MIN_LINE_BYTES: usize = 20;
+    if class != ITEM_CLASS {
+        return;
+    }
+    let most = if most == 0 { MAX_BYTES / MIN_LINE_BYTES } else { most as usize };
+    let mut written = 0;
+    shared.backend.list(most, now, &mut |key, size, exptime| {
+        let rest = format!(" [{size} b; {exptime} s]\r\n");
+        written += 5 + key.len() + rest.len();
+        if written <= MAX_BYTES {
+            for part in [b"ITEM ", key, rest.as_bytes()] {
+                out.put(part);
+            }
+        }
+    });
 }
 
 fn general<B: Backend>(shared: &Shared<B>, now: Seconds, emit: &mut dyn FnMut(&str, &str)) {
@@ -131,7 +181,7 @@ fn settings<B: Backend>(shared: &Shared<B>, emit: &mut dyn FnMut(&str, &str)) {
     stat("binding_protocol", &"ascii");
     stat("auth_enabled_sasl", &"no");
     stat("auth_enabled_ascii", &"no");
-    stat("item_size_max", &settings.limits.value);
+    stat("item_size_max", &settings.limits.item);
     stat("maxconns_fast", &yes(settings.overflow == Overflow::Refuse));
     stat("flush_enabled", &yes(settings.flush_command));
     stat("idle_timeout", &settings.idle_timeout.map_or(0, |timeout| timeout.as_secs()));

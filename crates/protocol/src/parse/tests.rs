@@ -69,8 +69,10 @@ fn a_refused_value_is_skipped() {
     let long = [b"set ".as_slice(), &[b'k'; 251], b" 0 0 3\r\n"].concat();
     assert_eq!(refusal(&long).then, Then::Skip(5));
     assert_eq!(refusal(b"set k x 0 3\r\n").then, Then::Skip(5));
-    let large = refusal(b"set k 0 0 1048577\r\n");
-    assert_eq!((large.then, large.too_large), (Then::Skip(1_048_579), true));
+    let large = refusal(b"set k 0 0 1048517\r\n");
+    assert_eq!((large.then, large.too_large), (Then::Skip(1_048_519), true));
+    assert_eq!(needs(b"set k 0 0 1048516\r\n"), 19 + 1_048_518);
+    assert!(refusal(b"set k 1 0 1048513\r\n").too_large);
     assert!(large.forget.is_some());
     assert!(refusal(b"add k 0 0 1048577\r\n").forget.is_none());
     assert!(refusal(b"cas k 0 0 1048577 1\r\n").forget.is_none());
@@ -169,7 +171,7 @@ proptest! {
 }
 
 /// Small, so that they are met.
-const LIMITS: Limits = Limits { value: 8, line: 48, keys_line: 96 };
+const LIMITS: Limits = Limits { item: 70, line: 48, keys_line: 96 };
 
 /// Streams that look like requests often enough, and like nothing else often enough.
 fn requests() -> impl Strategy<Value = Vec<u8>> {

@@ -1,0 +1,190 @@
+//! The operations, on one key.
+
+use std::sync::Arc;
+
+use larder_protocol::encode::check_key;
+use larder_protocol::response::Status;
+use larder_protocol::{Mode, Op, Store};
+use tokio::time::Instant;
+
+use crate::ask::{
+    compared, count, counted, delete, deleted, exptime, fetch, found, store, stored, stored_or_not,
+    touch, touched, understand,
+};
+use crate::builder::Builder;
+use crate::connection::Request;
+use crate::error::{Error, Violation};
+use crate::expiry::Expiry;
+use crate::item::{Item, Value};
+use crate::nodes::Nodes;
+
+/// A client of one cache. Clones share its connections.
+///
+/// Its futures can be dropped at any time; the request may still be carried out. They panic
+/// outside a tokio runtime.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(crate) nodes: Arc<Nodes>,
+}
+
+/// How a [`Client::cas`] went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cas {
+    /// The value is stored.
+    Stored,
+    /// Nothing is stored: the item has changed since.
+    Changed,
+    /// Nothing is stored: the item is gone.
+    Gone,
+}
+
+impl Client {
+    /// Describes a client's nodes and limits.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(nodes: Nodes) -> Self {
+        Self { nodes: Arc::new(nodes) }
+    }
+
+    /// The item at `key`, with its flags and its cas unique.
+    pub async fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Item>, Error> {
+        self.ask(fetch(key.as_ref(), None), found).await
+    }
+
+    /// As [`get`](Self::get), and the item's expiry starts anew.
+    pub async fn get_and_touch(
+        &self,
+        key: impl AsRef<[u8]>,
+        expiry: impl Into<Expiry>,
+    ) -> Result<Option<Item>, Error> {
+        let ttl = Some(exptime(expiry.into()));
+        self.ask(fetch(key.as_ref(), ttl), found).await
+    }
+
+    /// Stores a value, whatever is there.
+    pub async fn set<'v>(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Value<'v>>,
+        expiry: impl Into<Expiry>,
+    ) -> Result<(), Error> {
+        let request = store(key.as_ref(), Mode::Set, value.into(), expiry.into(), None);
+        self.ask(request, stored).await
+    }
+
+    /// Stores a value if there is none; tells whether it did.
+    pub async fn add<'v>(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Value<'v>>,
+        expiry: impl Into<Expiry>,
+    ) -> Result<bool, Error> {
+        let request = store(key.as_ref(), Mode::Add, value.into(), expiry.into(), None);
+        self.ask(request, stored_or_not).await
+    }
+
+    /// Stores a value if there is one already; tells whether it did.
+    pub async fn replace<'v>(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Value<'v>>,
+        expiry: impl Into<Expiry>,
+    ) -> Result<bool, Error> {
+        let request = store(key.as_ref(), Mode::Replace, value.into(), expiry.into(), None);
+        self.ask(request, stored_or_not).await
+    }
+
+    /// Adds bytes behind the value there is, keeping its flags and expiry; tells whether there
+    /// was one.
+    pub async fn append(
+        &self,
+        key: impl AsRef<[u8]>,
+        bytes: impl AsRef<[u8]>,
+    ) -> Result<bool, Error> {
+        let value = Value::from(bytes.as_ref());
+        let request = store(key.as_ref(), Mode::Append, value, Expiry::Never, None);
+        self.ask(request, stored_or_not).await
+    }
+
+    /// Adds bytes before the value there is, keeping its flags and expiry; tells whether there
+    /// was one.
+    pub async fn prepend(
+        &self,
+        key: impl AsRef<[u8]>,
+        bytes: impl AsRef<[u8]>,
+    ) -> Result<bool, Error> {
+        let value = Value::from(bytes.as_ref());
+        let request = store(key.as_ref(), Mode::Prepend, value, Expiry::Never, None);
+        self.ask(request, stored_or_not).await
+    }
+
+    /// Stores a value if the item is still the one whose cas unique this is ([`Item::cas`]).
+    pub async fn cas<'v>(
+        &self,
+        key: impl AsRef<[u8]>,
+        value: impl Into<Value<'v>>,
+        expiry: impl Into<Expiry>,
+        unique: u64,
+    ) -> Result<Cas, Error> {
+        let request = store(key.as_ref(), Mode::Set, value.into(), expiry.into(), Some(unique));
+        self.ask(request, compared).await
+    }
+
+    /// Deletes the item at `key`; tells whether there was one.
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.ask(delete(key.as_ref()), deleted).await
+    }
+
+    /// Adds to the decimal number at `key`, wrapping at 2^64, and gives the new one; `None` if
+    /// there is no item.
+    pub async fn incr(&self, key: impl AsRef<[u8]>, delta: u64) -> Result<Option<u64>, Error> {
+        self.ask(count(key.as_ref(), delta, false), counted).await
+    }
+
+    /// Subtracts from the decimal number at `key`, stopping at 0, and gives the new one; `None`
+    /// if there is no item.
+    pub async fn decr(&self, key: impl AsRef<[u8]>, delta: u64) -> Result<Option<u64>, Error> {
+        self.ask(count(key.as_ref(), delta, true), counted).await
+    }
+
+    /// Starts the expiry of the item at `key` anew; tells whether there is one.
+    pub async fn touch(
+        &self,
+        key: impl AsRef<[u8]>,
+        expiry: impl Into<Expiry>,
+    ) -> Result<bool, Error> {
+        self.ask(touch(key.as_ref(), exptime(expiry.into())), touched).await
+    }
+
+    /// Sends one request and reads its answer.
+    async fn ask<T>(
+        &self,
+        request: Request<'_>,
+        read: impl FnOnce(Status, Item) -> Result<T, Violation>,
+    ) -> Result<T, Error> {
+        let options = self.nodes.options;
+        let deadline = Instant::now() + options.timeout;
+        self.check(&request)?;
+        let pool = self.nodes.of(request.key)?;
+        let ticket = pool.send(&[request])?;
+        let answer = ticket.redeem(deadline, options.timeout).await?.pop();
+        understand(answer, pool.node(), read)
+    }
+
+    /// Refuses what no server would take.
+    pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Error> {
+        check_key(request.key).map_err(Error::Key)?;
+        let max = self.nodes.options.max_value;
+        match request.op {
+            Op::Store(Store { value, .. }) if value.len() > max => {
+                Err(Error::ValueTooLong { len: value.len(), max })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

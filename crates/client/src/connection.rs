@@ -1,0 +1,184 @@
+//! One connection to a node, shared by many callers.
+//!
+//! Callers append requests to a buffer and wait; one task connects, writes what has gathered in
+//! the buffer, and matches answers to requests. Servers answer in order, so the order is the
+//! match, and the opaque that every request carries checks it.
+//!
+//! When anything is in doubt the connection is closed, once and for all: the error is put down,
+//! every caller that still waits gets it, and the pool opens another connection. In particular a
+//! request that times out takes its connection with it, so a late answer finds nobody.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use larder_protocol::Op;
+use larder_protocol::encode::{self, Wishes};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::builder::Options;
+use crate::error::Error;
+use crate::server::Server;
+
+mod drive;
+mod exchange;
+mod reader;
+
+pub(crate) use exchange::Answer;
+use exchange::Exchange;
+
+/// How many sends of one connection may wait for answers at a time.
+const MAX_OUTSTANDING: usize = 4096;
+
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'r> {
+    pub(crate) key: &'r [u8],
+    pub(crate) op: Op<'r>,
+    pub(crate) wishes: Wishes,
+}
+
+/// The callers' end of a connection. Dropping it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    /// A connection that is about to be made; requests can be sent at once.
+    pub(crate) fn open(server: &Server, node: &Arc<str>, options: Options) -> Self {
+        let shared = Arc::new(Shared {
+            node: Arc::clone(node),
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            closing: Notify::new(),
+        });
+        let address = (server.host.clone(), server.port);
+        tokio::spawn(drive::drive(Arc::clone(&shared), address, options));
+        Self { shared }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.queue().closed.is_some()
+    }
+
+    /// Sends requests, in order. Their keys must have been checked.
+    pub(crate) fn send(&self, requests: &[Request<'_>]) -> Result<Ticket, Error> {
+        let mut queue = self.shared.queue();
+        if let Some(error) = &queue.closed {
+            return Err(error.clone());
+        }
+        if queue.outstanding >= MAX_OUTSTANDING {
+            return Err(Error::Overloaded { node: Arc::clone(&self.shared.node) });
+        }
+        let start = queue.unwritten.len();
+        let first_opaque = queue.next_opaque;
+        for (request, opaque) in requests.iter().zip(first_opaque..) {
+            let Request { key, op, wishes } = request;
+            if let Err(refused) = encode::meta(&mut queue.unwritten, key, op, *wishes, Some(opaque))
+            {
+                queue.unwritten.truncate(start);
+                return Err(Error::Key(refused));
+            }
+            queue.next_opaque = opaque + 1;
+        }
+        let stores = requests.iter().any(|request| matches!(request.op, Op::Store(_)));
+        let (answers, ticket) = oneshot::channel();
+        queue.waiting.push_back(Exchange::new(first_opaque, requests.len(), stores, answers));
+        queue.outstanding += 1;
+        drop(queue);
+        self.shared.wake.notify_one();
+        Ok(Ticket { answers: ticket, shared: Arc::clone(&self.shared) })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let gone = io::Error::new(io::ErrorKind::NotConnected, "the client is gone");
+        self.shared.close(self.shared.disconnected(gone));
+    }
+}
+
+/// What its callers and the task of a connection share.
+#[derive(Debug)]
+struct Shared {
+    node: Arc<str>,
+    queue: Mutex<Queue>,
+    /// There is something to write.
+    wake: Notify,
+    /// There is nothing left to do.
+    closing: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// Requests for the task to write.
+    unwritten: Vec<u8>,
+    /// Who waits for answers, in the order of their requests, but for those that the task has
+    /// taken to match.
+    waiting: VecDeque<Exchange>,
+    /// How many wait, with those that the task has taken.
+    outstanding: usize,
+    next_opaque: u64,
+    /// Why the connection is closed. Once set it stays; nothing is queued any more.
+    closed: Option<Error>,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Nothing panics between two changes that belong together.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the connection because of `error`, unless it is closed already. Whoever waits is
+    /// told, because what would have answered is dropped.
+    fn close(&self, error: Error) {
+        let mut queue = self.queue();
+        if queue.closed.is_none() {
+            queue.closed = Some(error);
+        }
+        queue.unwritten = Vec::new();
+        let waiting = std::mem::take(&mut queue.waiting);
+        drop(queue);
+        drop(waiting);
+        self.closing.notify_one();
+    }
+
+    fn disconnected(&self, source: io::Error) -> Error {
+        Error::Disconnected { node: Arc::clone(&self.node), source: Arc::new(source) }
+    }
+}
+
+/// The promise of answers.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    answers: oneshot::Receiver<Vec<Answer>>,
+    shared: Arc<Shared>,
+}
+
+impl Ticket {
+    /// The answers, one for each request sent, in their order.
+    pub(crate) async fn redeem(
+        self,
+        deadline: Instant,
+        timeout: Duration,
+    ) -> Result<Vec<Answer>, Error> {
+        match timeout_at(deadline, self.answers).await {
+            Ok(Ok(answers)) => Ok(answers),
+            Ok(Err(_)) => Err(self.shared.queue().closed.clone().unwrap_or_else(|| {
+                self.shared.disconnected(io::ErrorKind::ConnectionAborted.into())
+            })),
+            Err(_) => {
+                let late = "another request on it was not answered in time";
+                let late = io::Error::new(io::ErrorKind::TimedOut, late);
+                self.shared.close(self.shared.disconnected(late));
+                Err(Error::TimedOut { node: Arc::clone(&self.shared.node), after: timeout })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

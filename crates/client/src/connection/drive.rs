@@ -1,0 +1,145 @@
+//! The task of a connection.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use larder_protocol::response::{self, Parsed, Response};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::time::timeout;
+
+use super::Shared;
+use super::exchange::Exchange;
+use super::reader::Reader;
+use crate::builder::Options;
+use crate::error::{Error, Violation};
+
+/// A write buffer that has grown beyond this many bytes is given back after use.
+const KEPT_BUFFER: usize = 1 << 20;
+
+/// Connects, then writes and reads until the connection is closed.
+pub(super) async fn drive(shared: Arc<Shared>, address: (String, u16), options: Options) {
+    // What waits for answers must be dropped after the reason is put down: see `Shared::close`.
+    let mut waiting = VecDeque::new();
+    // Closes the connection too if the runtime drops this task.
+    let closer = Closer(&shared);
+    let serve = async {
+        let after = options.connect_timeout;
+        let connected = timeout(after, connect(&shared, &address)).await;
+        let mut stream = connected.unwrap_or_else(|_| {
+            let late = format!("no connection within {after:?}");
+            Err(unreachable(&shared, io::Error::new(io::ErrorKind::TimedOut, late)))
+        })?;
+        let (from, to) = stream.split();
+        // Both at once: a server may not take more requests before its answers are read.
+        tokio::select! {
+            ended = read(&shared, from, Reader::new(options.max_value), &mut waiting) => ended,
+            ended = write(&shared, to) => ended,
+        }
+    };
+    tokio::select! {
+        Err(error) = serve => shared.close(error),
+        () = shared.closing.notified() => {}
+    }
+    drop(closer);
+}
+
+/// What never ends well.
+type Ended = Result<std::convert::Infallible, Error>;
+
+/// Opens a connection and asks for a sign that the server knows the meta commands: one that does
+/// not would take the value of an `ms` for requests.
+async fn connect(shared: &Shared, (host, port): &(String, u16)) -> Result<TcpStream, Error> {
+    let connected = async {
+        let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+        stream.set_nodelay(true)?;
+        let mut request = Vec::new();
+        larder_protocol::encode::noop(&mut request);
+        stream.write_all(&request).await?;
+        Ok(stream)
+    };
+    let mut stream = connected.await.map_err(|error| unreachable(shared, error))?;
+    let mut answer = Vec::new();
+    loop {
+        match stream.read_buf(&mut answer).await {
+            Ok(0) => return Err(unreachable(shared, io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => {}
+            Err(error) => return Err(unreachable(shared, error)),
+        }
+        match response::parse(&answer) {
+            Parsed::Incomplete { .. } => {}
+            Parsed::Done { response: Response::Noop, consumed } if consumed == answer.len() => {
+                return Ok(stream);
+            }
+            Parsed::Done { response: Response::Error(_), .. } => {
+                return Err(violation(shared, Violation::NoMetaCommands));
+            }
+            Parsed::Done {
+                response: Response::ClientError(_) | Response::ServerError(_), ..
+            } => {
+                let said = answer.trim_ascii_end().escape_ascii().to_string();
+                return Err(Error::Server { node: Arc::clone(&shared.node), said });
+            }
+            Parsed::Done { .. } => return Err(violation(shared, Violation::WrongAnswer)),
+            Parsed::Desync(desync) => {
+                return Err(violation(shared, Violation::Unreadable(desync)));
+            }
+        }
+    }
+}
+
+async fn write(shared: &Shared, mut to: WriteHalf<'_>) -> Ended {
+    let mut batch = Vec::new();
+    loop {
+        std::mem::swap(&mut batch, &mut shared.queue().unwritten);
+        if batch.is_empty() {
+            shared.wake.notified().await;
+            continue;
+        }
+        to.write_all(&batch).await.map_err(|error| shared.disconnected(error))?;
+        batch.clear();
+        batch.shrink_to(KEPT_BUFFER);
+    }
+}
+
+async fn read(
+    shared: &Shared,
+    mut from: ReadHalf<'_>,
+    mut reader: Reader,
+    waiting: &mut VecDeque<Exchange>,
+) -> Ended {
+    loop {
+        match from.read_buf(reader.room()).await {
+            Ok(0) => return Err(shared.disconnected(io::ErrorKind::UnexpectedEof.into())),
+            Ok(_) => {}
+            Err(error) => return Err(shared.disconnected(error)),
+        }
+        let completed = reader
+            .digest(waiting, |waiting| waiting.append(&mut shared.queue().waiting))
+            .map_err(|why| violation(shared, why))?;
+        if completed > 0 {
+            let mut queue = shared.queue();
+            queue.outstanding = queue.outstanding.saturating_sub(completed);
+        }
+    }
+}
+
+fn unreachable(shared: &Shared, source: io::Error) -> Error {
+    Error::Unreachable { node: Arc::clone(&shared.node), source: Arc::new(source) }
+}
+
+fn violation(shared: &Shared, why: Violation) -> Error {
+    Error::Violation { node: Arc::clone(&shared.node), why }
+}
+
+/// Closes the connection when dropped, if nothing else has.
+struct Closer<'s>(&'s Shared);
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        let stopped = io::Error::new(io::ErrorKind::ConnectionAborted, "the runtime has stopped");
+        self.0.close(self.0.disconnected(stopped));
+    }
+}

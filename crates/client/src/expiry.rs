@@ -1,0 +1,109 @@
+//! How long an item is kept.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use larder_protocol::Exptime;
+
+/// When an item expires.
+///
+/// Servers count in whole seconds, on their own clocks: an item may go up to a second early.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// Never; a cache may still evict it.
+    #[default]
+    Never,
+    /// After this long, rounded up to whole seconds; zero is at once.
+    After(Duration),
+    /// At this time, rounded up to whole seconds; one that has passed is at once.
+    At(SystemTime),
+}
+
+impl Expiry {
+    /// As it is said to a server at `now`.
+    ///
+    /// Servers take up to 30 days as counted from now and more as Unix time (memcached's
+    /// `doc/protocol.txt`, "Expiration times"), so a longer time is sent as Unix time. What lies
+    /// beyond January 2038 they cannot be told; it counts as never.
+    pub(crate) fn exptime(self, now: SystemTime) -> Exptime {
+        let after = match self {
+            Self::Never => return Exptime::NEVER,
+            Self::After(after) => after,
+            Self::At(at) => at.duration_since(now).unwrap_or_default(),
+        };
+        if after.is_zero() {
+            return AT_ONCE;
+        }
+        let secs = whole_secs(after);
+        if secs <= MAX_RELATIVE_SECS {
+            return Exptime(secs.cast_signed());
+        }
+        let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_add(after);
+        i32::try_from(whole_secs(unix)).map_or(Exptime::NEVER, |secs| Exptime(secs.into()))
+    }
+}
+
+impl From<Duration> for Expiry {
+    fn from(after: Duration) -> Self {
+        Self::After(after)
+    }
+}
+
+impl From<SystemTime> for Expiry {
+    fn from(at: SystemTime) -> Self {
+        Self::At(at)
+    }
+}
+
+fn whole_secs(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
+}
+
+const AT_ONCE: Exptime = Exptime(-1);
+
+/// 30 days.
+const MAX_RELATIVE_SECS: u64 = 60 * 60 * 24 * 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW_SECS: u64 = 1_700_000_000;
+
+    fn sent(expiry: impl Into<Expiry>) -> i64 {
+        expiry.into().exptime(UNIX_EPOCH + Duration::from_secs(NOW_SECS)).0
+    }
+
+    #[test]
+    fn thirty_days_is_the_longest_time_counted_from_now() {
+        let thirty_days = Duration::from_secs(MAX_RELATIVE_SECS);
+        assert_eq!(sent(Duration::from_secs(1)), 1);
+        assert_eq!(sent(thirty_days), 2_592_000);
+        let longer = i64::try_from(NOW_SECS + MAX_RELATIVE_SECS + 1).unwrap();
+        assert_eq!(sent(thirty_days + Duration::from_secs(1)), longer);
+        assert_eq!(sent(thirty_days + Duration::from_nanos(1)), longer);
+    }
+
+    #[test]
+    fn parts_of_a_second_round_up_and_zero_is_at_once() {
+        assert_eq!(sent(Duration::from_millis(1)), 1);
+        assert_eq!(sent(Duration::from_millis(1001)), 2);
+        assert_eq!(sent(Duration::ZERO), -1);
+        assert_eq!(sent(Expiry::Never), 0);
+    }
+
+    #[test]
+    fn times_become_counts_while_they_are_near() {
+        let at = |secs| UNIX_EPOCH + Duration::from_secs(secs);
+        assert_eq!(sent(at(NOW_SECS + 60)), 60);
+        assert_eq!(sent(at(NOW_SECS)), -1);
+        assert_eq!(sent(at(0)), -1);
+        assert_eq!(sent(at(NOW_SECS + 2_592_001)), 1_702_592_001);
+    }
+
+    #[test]
+    fn what_servers_cannot_be_told_is_never() {
+        assert_eq!(sent(Duration::from_secs(2_147_483_647 - NOW_SECS)), 2_147_483_647);
+        assert_eq!(sent(Duration::from_secs(2_147_483_648 - NOW_SECS)), 0);
+        assert_eq!(sent(Duration::MAX), 0);
+    }
+}
