@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `larder`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    larder::main()
+}

@@ -65,6 +65,9 @@ pub(crate) fn stats<B: Backend>(
             shared.backend.reset_stats();
             b"RESET"
         }
+        [b"cachedump", ..] if !shared.settings.dump_command => {
+            b"CLIENT_ERROR stats cachedump not allowed"
+        }
         [b"cachedump", class, most, ..] => match (parse_u32(class), parse_u32(most)) {
             (Some(class), Some(most)) => {
                 cachedump(shared, class, most, now, out);
@@ -184,6 +187,7 @@ fn settings<B: Backend>(shared: &Shared<B>, emit: &mut dyn FnMut(&str, &str)) {
     stat("item_size_max", &settings.limits.item);
     stat("maxconns_fast", &yes(settings.overflow == Overflow::Refuse));
     stat("flush_enabled", &yes(settings.flush_command));
+    stat("dump_enabled", &yes(settings.dump_command));
     stat("idle_timeout", &settings.idle_timeout.map_or(0, |timeout| timeout.as_secs()));
 }
 

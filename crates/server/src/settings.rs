@@ -26,6 +26,8 @@ pub struct Settings {
     pub shutdown_command: bool,
     /// Whether clients may flush. Default: true, as without memcached's `-F`.
     pub flush_command: bool,
+    /// Whether clients may list items. Default: true, as without memcached's `-X`.
+    pub dump_command: bool,
     /// The level `verbosity` begins with. Default: 0.
     pub verbosity: u32,
     /// Called when a client changes the level by `verbosity`. Default: nothing.
@@ -44,6 +46,7 @@ impl Default for Settings {
             limits: Limits::default(),
             shutdown_command: false,
             flush_command: true,
+            dump_command: true,
             verbosity: 0,
             on_verbosity: |_| {},
         }

@@ -1,0 +1,7 @@
+//! The engines as a server knows them.
+
+mod cache;
+mod store;
+
+pub use cache::CacheBackend;
+pub use store::StoreBackend;

@@ -1,0 +1,126 @@
+//! The memory engine as a server knows it.
+
+use std::fmt::Display;
+use std::future::Pending;
+use std::sync::Arc;
+
+use larder_cache::{Cache, Options};
+use larder_protocol::{Op, Outcome, Seconds};
+use larder_server::{Backend, Session, StatsGroup};
+
+/// A cache, served.
+#[derive(Debug)]
+pub struct CacheBackend {
+    cache: Arc<Cache>,
+    options: Options,
+}
+
+/// One connection's part of a cache: all of it, since every answer is at hand.
+#[derive(Debug)]
+pub struct CacheSession(Arc<Cache>);
+
+impl CacheBackend {
+    /// An empty cache.
+    pub fn new(options: Options) -> Self {
+        Self { cache: Arc::new(Cache::new(&options)), options }
+    }
+}
+
+impl Session for CacheSession {
+    type Pending = Pending<Outcome<'static>>;
+
+    #[inline]
+    fn execute<R>(
+        &mut self,
+        key: &[u8],
+        op: &Op<'_>,
+        now: Seconds,
+        respond: R,
+    ) -> Option<Self::Pending>
+    where
+        R: FnOnce(Outcome<'_>),
+    {
+        self.0.execute(key, op, now, respond);
+        None
+    }
+
+    fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending> {
+        self.0.flush_all(at, now);
+        None
+    }
+}
+
+impl Backend for CacheBackend {
+    type Session = CacheSession;
+
+    fn session(&self) -> CacheSession {
+        CacheSession(Arc::clone(&self.cache))
+    }
+
+    fn refused(&self, key: &[u8], now: Seconds) {
+        self.cache.remove(key, now);
+    }
+
+    fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str)) {
+        let mut stat = |name: &str, value: &dyn Display| emit(name, &value.to_string());
+        let stats = self.cache.stats(now);
+        match group {
+            StatsGroup::General => {
+                stat("get_expired", &stats.get_expired);
+                stat("limit_maxbytes", &stats.memory_limit);
+                stat("hash_bytes", &stats.index_bytes);
+                stat("bytes", &stats.bytes);
+                stat("curr_items", &stats.items);
+                stat("total_items", &stats.stored);
+                stat("expired_unfetched", &stats.expired_unfetched);
+                stat("evicted_unfetched", &stats.evicted_unfetched);
+                stat("evictions", &stats.evictions);
+                stat("reclaimed", &stats.reclaimed);
+            }
+            StatsGroup::Settings => {
+                stat("maxbytes", &stats.memory_limit);
+                stat("evictions", if self.options.evict { &"on" } else { &"off" });
+                stat("hash_algorithm", &"ahash");
+            }
+            // There are no slab classes: all items are of class 1.
+            StatsGroup::Items if stats.items > 0 => {
+                stat("items:1:number", &stats.items);
+                stat("items:1:age", &stats.oldest_use_secs);
+                stat("items:1:mem_requested", &stats.payload_bytes);
+                stat("items:1:evicted", &stats.evictions);
+                stat("items:1:evicted_nonzero", &stats.evicted_with_ttl);
+                stat("items:1:evicted_time", &stats.evicted_idle_secs);
+                stat("items:1:outofmemory", &stats.out_of_memory);
+                stat("items:1:reclaimed", &stats.reclaimed);
+                stat("items:1:expired_unfetched", &stats.expired_unfetched);
+                stat("items:1:evicted_unfetched", &stats.evicted_unfetched);
+            }
+            StatsGroup::Items => {}
+            StatsGroup::Slabs => {
+                if stats.items > 0 {
+                    stat("1:used_chunks", &stats.items);
+                }
+                stat("active_slabs", &u8::from(stats.items > 0));
+                stat("total_malloced", &stats.bytes);
+            }
+            StatsGroup::Sizes => {
+                for (bytes, items) in self.cache.sizes(now) {
+                    stat(&bytes.to_string(), &items);
+                }
+            }
+        }
+    }
+
+    fn list(&self, most: usize, now: Seconds, emit: &mut dyn FnMut(&[u8], usize, Seconds)) {
+        self.cache.list(most, now, emit);
+    }
+
+    fn reset_stats(&self) {
+        self.cache.reset_stats();
+    }
+
+    fn set_memory_limit(&self, bytes: u64, now: Seconds) -> Result<(), &'static str> {
+        self.cache.set_memory_limit(bytes, now);
+        Ok(())
+    }
+}

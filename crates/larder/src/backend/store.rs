@@ -1,0 +1,105 @@
+//! The durable engine as a server knows it.
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use larder_protocol::{Op, Outcome, Seconds};
+use larder_server::{Backend, Session, StatsGroup};
+use larder_store::{Condition, Pending, Store};
+
+/// A store, served.
+#[derive(Debug)]
+pub struct StoreBackend {
+    store: Arc<Store>,
+}
+
+/// One connection's commands to a store.
+#[derive(Debug)]
+pub struct StoreSession(larder_store::Session);
+
+impl StoreBackend {
+    /// Serves this store.
+    pub fn new(store: Arc<Store>) -> Self {
+        Self { store }
+    }
+}
+
+impl Session for StoreSession {
+    type Pending = Pending;
+
+    fn execute<R>(
+        &mut self,
+        key: &[u8],
+        op: &Op<'_>,
+        now: Seconds,
+        _respond: R,
+    ) -> Option<Self::Pending>
+    where
+        R: FnOnce(Outcome<'_>),
+    {
+        Some(self.0.execute(key, op, now))
+    }
+
+    fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending> {
+        Some(self.0.flush_all(at, now))
+    }
+}
+
+impl Backend for StoreBackend {
+    type Session = StoreSession;
+
+    fn session(&self) -> StoreSession {
+        StoreSession(self.store.session())
+    }
+
+    /// What is durable stays until it is replaced.
+    fn refused(&self, _key: &[u8], _now: Seconds) {}
+
+    fn stats(&self, group: StatsGroup, _now: Seconds, emit: &mut dyn FnMut(&str, &str)) {
+        let mut stat = |name: &str, value: &dyn Display| emit(name, &value.to_string());
+        let stats = self.store.stats();
+        match group {
+            StatsGroup::General => {
+                // Exact once the first sweep has been through; until then all that is known is
+                // how many records there are.
+                stat("curr_items", &stats.items.unwrap_or(stats.records));
+                stat("bytes", &stats.item_bytes.unwrap_or(stats.disk_bytes));
+                stat("total_items", &stats.changes);
+                stat("evictions", &0);
+                stat("reclaimed", &stats.reclaimed);
+                let condition = match stats.condition {
+                    Condition::Serving => "serving",
+                    Condition::OutOfSpace => "out_of_space",
+                    Condition::Poisoned => "poisoned",
+                };
+                stat("store_condition", &condition);
+                stat("store_sequence", &stats.sequence);
+                stat("store_disk_bytes", &stats.disk_bytes);
+                stat("store_journal_bytes", &stats.journal_bytes);
+                stat("store_reads", &stats.reads);
+                stat("store_writes", &stats.writes);
+                stat("store_commits", &stats.commits);
+                stat("store_largest_batch", &stats.largest_batch);
+                stat("store_commit_micros", &stats.commit_micros);
+                stat("store_longest_commit_micros", &stats.longest_commit_micros);
+                stat("store_decide_micros", &stats.decide_micros);
+                stat("store_failures", &stats.failures);
+                stat("store_waiting_writes", &stats.waiting_writes);
+                stat("store_waiting_reads", &stats.waiting_reads);
+            }
+            StatsGroup::Settings => stat("evictions", &"off"),
+            // A log-structured tree has no slabs, and counting sizes would read all of it.
+            StatsGroup::Items | StatsGroup::Slabs | StatsGroup::Sizes => {}
+        }
+    }
+
+    /// It would have to be read from disk.
+    fn list(&self, _most: usize, _now: Seconds, _emit: &mut dyn FnMut(&[u8], usize, Seconds)) {}
+
+    /// What a store counts is how it is doing, since it was opened.
+    fn reset_stats(&self) {}
+
+    fn set_memory_limit(&self, _bytes: u64, _now: Seconds) -> Result<(), &'static str> {
+        Err("MEMLIMIT_ADJUST_FAILED a store keeps everything; -m sets its read cache at start")
+    }
+}

@@ -1,0 +1,76 @@
+//! What a node of the durable tier runs on.
+
+use std::path::{Path, PathBuf};
+
+use super::node::{absolute, integer, path};
+use super::{NodeConfig, Note, Setting, Sources};
+use crate::failure::Failure;
+use crate::flags::StoreFlags;
+
+/// MemcacheDB's port.
+const PORT: u16 = 21201;
+
+/// What `larder store` runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoreConfig {
+    /// What every node has.
+    pub(crate) node: NodeConfig,
+    /// Directory of the data. Default: the first of `$STATE_DIRECTORY`, which service managers
+    /// set, else `larder-data/store` in the working directory.
+    pub(crate) data_dir: PathBuf,
+    /// Memory for cached blocks, in megabytes of 2^20 bytes. Default: 256.
+    pub(crate) memory_limit_mb: u64,
+}
+
+impl StoreConfig {
+    /// Resolves `flags`, and notes what of them does nothing.
+    pub(crate) fn resolve(
+        flags: &StoreFlags,
+        sources: &mut Sources,
+        state_directory: Option<&str>,
+    ) -> Result<(Self, Vec<Note>), Failure> {
+        let (node, mut notes) = NodeConfig::resolve(&flags.node, sources, PORT)?;
+        if let Some(site) = &flags.replication_site {
+            return Err(Failure::usage(format!(
+                "-O {site}: a store does not replicate yet; leave it out to run a single copy"
+            )));
+        }
+        let state = state_directory.and_then(|list| list.split(':').next());
+        let data_dir = match (&flags.data_dir, state.filter(|dir| !dir.is_empty())) {
+            (Some(dir), _) if !dir.as_os_str().is_empty() => absolute(dir)?,
+            (_, Some(dir)) => absolute(Path::new(dir))?,
+            // A daemon's working directory is an accident of who started it: another would find
+            // an empty store.
+            _ if node.daemon => {
+                return Err(Failure::usage("-d: say where the data is with -H DIR"));
+            }
+            _ => absolute(Path::new("larder-data/store"))?,
+        };
+        let given = [
+            (flags.node.disable_evictions, "-M", "a store never evicts"),
+            (
+                matches!(flags.node.protocol.as_deref(), Some("btree" | "hash")),
+                "-B",
+                "there is one kind of table",
+            ),
+            (flags.log_dir.is_some(), "-G", "the log is kept with the data"),
+            (flags.remove_logs, "-E", "logs that are no longer needed are always removed"),
+            (flags.trickle_interval.is_some(), "-T", "there are no dirty pages to write"),
+        ];
+        for (_, flag, why) in given.into_iter().filter(|(given, ..)| *given) {
+            notes.push(Note { text: format!("{flag}: {why}; ignored"), warning: false });
+        }
+        let memory_limit_mb = flags.node.memory_limit.unwrap_or(256);
+        Ok((Self { node, data_dir, memory_limit_mb }, notes))
+    }
+
+    /// The options by their long names.
+    pub(crate) fn settings(&self) -> Vec<Setting> {
+        let mut settings = vec![
+            ("data-dir", path(Some(&self.data_dir))),
+            ("memory-limit", integer(self.memory_limit_mb)),
+        ];
+        settings.extend(self.node.settings());
+        settings
+    }
+}

@@ -1,0 +1,257 @@
+//! From a command line, an environment and a file to what a command runs on.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::FromArgMatches;
+
+use super::*;
+use crate::failure::Failure;
+use crate::flags::value::Port;
+use crate::flags::{INTERNAL, NodeFlags, StoreFlags, UpFlags, command};
+
+/// Options that are taken into others, or into nothing.
+const UNSETTLED: [&str; 18] = [
+    "config",
+    "udp-port",
+    "protocol",
+    "extended",
+    "memory-file",
+    "slab-growth-factor",
+    "slab-min-size",
+    "enable-largepages",
+    "prefix-delimiter",
+    "disable-cas",
+    "disable-watch",
+    "napi-ids",
+    "enable-sasl",
+    "auth-file",
+    "enable-ssl",
+    "log-dir",
+    "remove-logs",
+    "trickle-interval",
+    "replication-site",
+];
+
+fn layers(line: &str) -> Result<Layered, Failure> {
+    let args: Vec<OsString> = format!("larder {line}").split_whitespace().map(Into::into).collect();
+    layered(&command(), &args, |_| None).map_err(|ended| match ended {
+        Ended::Failed(failure) => failure,
+        Ended::Asked(shown) => Failure::usage(shown.to_string()),
+    })
+}
+
+fn cache(line: &str) -> Result<(CacheConfig, Vec<Note>, Sources), Failure> {
+    let mut layers = layers(&format!("cache {line}"))?;
+    let flags = NodeFlags::from_arg_matches(&layers.matches).unwrap();
+    let (config, notes) = CacheConfig::resolve(&flags, &mut layers.sources)?;
+    Ok((config, notes, layers.sources))
+}
+
+fn store(line: &str, state: Option<&str>) -> Result<(StoreConfig, Vec<Note>, Sources), Failure> {
+    let mut layers = layers(&format!("store {line}"))?;
+    let flags = StoreFlags::from_arg_matches(&layers.matches).unwrap();
+    let (config, notes) = StoreConfig::resolve(&flags, &mut layers.sources, state)?;
+    Ok((config, notes, layers.sources))
+}
+
+fn up(line: &str) -> Result<UpConfig, Failure> {
+    let layers = layers(&format!("up {line}"))?;
+    UpConfig::resolve(&UpFlags::from_arg_matches(&layers.matches).unwrap())
+}
+
+fn written(text: &str) -> (tempfile::TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("larder.toml");
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (dir, path)
+}
+
+#[test]
+fn defaults_are_safe() {
+    let (config, notes, _) = cache("").unwrap();
+    assert_eq!(notes, []);
+    assert_eq!(config.memory_limit_mb, 64);
+    assert!(config.evict);
+    let node = config.node;
+    assert_eq!(
+        (node.port, node.connections, node.item_size_max),
+        (Port::Number(11211), 1024, 1 << 20)
+    );
+    let addresses: Vec<_> =
+        node.listen.iter().flat_map(|endpoint| endpoint.addresses(1).unwrap()).collect();
+    assert!(!addresses.is_empty());
+    assert!(addresses.iter().all(|address| address.ip().is_loopback()));
+    assert!(!node.shutdown_enabled);
+}
+
+/// The example shows every option, and what it shows is what is in force without it.
+#[test]
+fn the_example_is_the_defaults() {
+    let example = include_str!("../../../../deploy/larder.toml");
+    let is_option = |line: &str| {
+        line.split_once(" = ").is_some_and(|(key, _)| {
+            key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
+        })
+    };
+    let stated: String = example
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(option) if is_option(option) => format!("{option}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let (_dir, path) = written(&stated);
+
+    let (config, _, sources) = cache(&format!("--config {path}")).unwrap();
+    let (defaults, ..) = cache("").unwrap();
+    assert_eq!(config, defaults);
+    assert!(config.settings().iter().all(|(option, _)| sources.given(option)));
+
+    let (config, _, sources) = store(&format!("--config {path}"), None).unwrap();
+    let (defaults, ..) = store("", None).unwrap();
+    assert_eq!(config, defaults);
+    assert!(config.settings().iter().all(|(option, _)| sources.given(option)));
+
+    let config = up(&format!("--config {path}")).unwrap();
+    assert_eq!(config, up("").unwrap());
+    for (option, _) in config.settings() {
+        let table = stated.split("[up]").nth(1).unwrap();
+        assert!(table.contains(&format!("\n{option} = ")), "{option}");
+    }
+}
+
+#[test]
+fn every_option_is_settled() {
+    let grammar = command();
+    for (name, settings) in [
+        ("cache", cache("").unwrap().0.settings()),
+        ("store", store("", None).unwrap().0.settings()),
+        ("up", up("").unwrap().settings()),
+    ] {
+        for arg in grammar.find_subcommand(name).unwrap().get_arguments() {
+            let option = arg.get_long().unwrap();
+            let settled = settings.iter().any(|(key, _)| *key == option);
+            let exempt = UNSETTLED.contains(&option)
+                || INTERNAL.contains(&option)
+                || (name, option) == ("store", "disable-evictions");
+            assert!(settled != exempt, "{name}: {option}");
+        }
+    }
+}
+
+/// What `--print-config` shows can be read again, and gives the same.
+#[test]
+fn what_is_printed_reads_back() {
+    let line = "-l 127.0.0.1:1,[::1]:-1 -p -1 -m 100 -I 2m -M -o idle_timeout=9 -vv -P /x/pid -A";
+    let (config, notes, sources) = cache(line).unwrap();
+    let text = print("cache", &config.settings(), &sources, &notes);
+    assert!(text.contains("memory-limit = 100"));
+    let (_dir, path) = written(&text);
+    let (again, _, _) = cache(&format!("--config {path}")).unwrap();
+    assert_eq!(again, config);
+}
+
+#[test]
+fn what_is_printed_says_where_from() {
+    let (_dir, path) = written("[cache]\nthreads = 3\n");
+    let (config, notes, sources) = cache(&format!("--config {path} -m 100 -f 1.5")).unwrap();
+    let text = print("cache", &config.settings(), &sources, &notes);
+    let line = |option: &str| {
+        let start = format!("{option} = ");
+        text.lines().find(|line| line.starts_with(&start)).unwrap().to_owned()
+    };
+    assert!(line("memory-limit").ends_with("# command line"), "{text}");
+    assert!(line("threads").ends_with(&format!("# {path}:2")), "{text}");
+    assert!(line("port").ends_with("# default"), "{text}");
+    assert!(text.contains("# -f: Larder has no slab classes; ignored"), "{text}");
+}
+
+#[test]
+fn an_extended_option_counts_where_it_was_said() {
+    let (_dir, path) = written("[cache]\nidle-timeout = 5\n");
+    let (config, _, sources) = cache(&format!("--config {path} -o idle_timeout=9")).unwrap();
+    assert_eq!(config.node.idle_timeout_secs, 9);
+    assert_eq!(sources.of("idle-timeout").to_string(), "command line");
+    let (_dir, path) = written("[cache]\nextended = [\"idle_timeout=5\", \"no_maxconns_fast\"]\n");
+    let (config, ..) = cache(&format!("--config {path} --idle-timeout 9")).unwrap();
+    assert_eq!(config.node.idle_timeout_secs, 9);
+    assert!(!config.node.maxconns_fast);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_remedy() {
+    for (line, wanted) in [
+        ("-S", "-S: there is no SASL"),
+        ("-Y /x", "-Y: there is no authentication file"),
+        ("-Z", "-Z: there is no TLS"),
+        ("-U 11211", "-U 11211: there is no UDP; write -U 0"),
+        ("-B binary", "write -B ascii"),
+        ("-B btree", "-B btree: want ascii or auto"),
+        ("-p 0", "-p 0 leaves nothing to listen on"),
+        ("-m 1", "-m 1: an item of -I 1048576 bytes must fit twice; write -m 2"),
+        ("-m 100 -I 1024m", "write -m 2048 or more"),
+        ("-f 1", "-f 1: want a number above 1"),
+        ("-o hashpwr=1", "-o hashpwr: unknown; the nearest is hashpower"),
+        ("-l mtls:127.0.0.1", "there is no TLS"),
+    ] {
+        let failure = cache(line).unwrap_err().to_string();
+        assert!(failure.contains(wanted), "{line}: {failure}");
+        assert!(!failure.contains('\n'), "{failure}");
+    }
+    let long = format!("-s /{}", "x".repeat(107));
+    assert!(cache(&long).unwrap_err().to_string().contains("choose a shorter one"));
+}
+
+#[test]
+fn what_does_not_matter_is_noted_once() {
+    let line = "-U 0 -B ascii -f 1.1 -n 96 -L -D : -C -N 2 -o hashpower=20 -e /x -k";
+    let (_, notes, _) = cache(line).unwrap();
+    let (warnings, lines): (Vec<_>, Vec<_>) = notes.iter().partition(|note| note.warning);
+    assert_eq!(lines.len(), 7, "{lines:?}");
+    assert_eq!(warnings.len(), 1);
+    assert!(warnings[0].text.starts_with("-e /x: there is no warm restart yet"));
+}
+
+#[test]
+fn a_unix_socket_stands_alone() {
+    let (config, notes, _) = cache("-s /tmp/x -p 0").unwrap();
+    assert_eq!(config.node.unix_socket.as_deref(), Some(Path::new("/tmp/x")));
+    assert_eq!(notes, []);
+    let (_, notes, _) = cache("-s /tmp/x -p 11211").unwrap();
+    assert!(notes[0].text.contains("-p and -l ignored"));
+}
+
+#[test]
+fn a_store_knows_where_its_data_is() {
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(store("", None).unwrap().0.data_dir, here.join("larder-data/store"));
+    assert_eq!(store("", Some("/var/lib/a:/b")).unwrap().0.data_dir, Path::new("/var/lib/a"));
+    assert_eq!(store("-H /d", Some("/a")).unwrap().0.data_dir, Path::new("/d"));
+    assert_eq!(store("", None).unwrap().0.node.port, Port::Number(21201));
+    let failure = store("-d", None).unwrap_err().to_string();
+    assert!(failure.contains("-H DIR"), "{failure}");
+}
+
+#[test]
+fn a_store_takes_the_flags_of_memcachedb_that_are_not_memcacheds() {
+    let (config, notes, _) =
+        store("-H /d -G /log -E -T 30 -B btree -f default.db -m 256", None).unwrap();
+    assert_eq!(config.memory_limit_mb, 256);
+    assert_eq!(notes.len(), 5, "{notes:?}");
+    assert!(store("-O 10.0.0.1:31201", None).unwrap_err().to_string().contains("replicate"));
+}
+
+#[test]
+fn a_cluster_has_ports_for_its_nodes() {
+    let config = up("--nodes 2 --cache-port 4000 --store-port 5000").unwrap();
+    assert_eq!((config.cache_ports, config.store_port), (vec![4000, 4001], 5000));
+    for (line, wanted) in [
+        ("--cache-port 65534", "--cache-port 65534: 3 nodes need ports up to 65536"),
+        ("--store-port 11212", "--store-port 11212: a cache node has it"),
+    ] {
+        let failure = up(line).unwrap_err().to_string();
+        assert!(failure.contains(wanted), "{failure}");
+    }
+}

@@ -1,0 +1,14 @@
+//! The command line as written: memcached's own flags with memcached's meaning, and ours.
+//!
+//! What is here is raw. [`crate::config`] resolves it with the environment and the file.
+
+mod help;
+mod node;
+mod store;
+mod up;
+pub(crate) mod value;
+
+pub(crate) use help::{INTERNAL, command, complaint, nearest};
+pub(crate) use node::NodeFlags;
+pub(crate) use store::StoreFlags;
+pub(crate) use up::UpFlags;

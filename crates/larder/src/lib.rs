@@ -1,0 +1,29 @@
+//! The program `larder`: every command of it, composed of the other crates.
+//!
+//! It holds no cache, store or protocol of its own.
+//!
+//! - `flags`: the command line as written
+//! - `config`: what a command runs on: command line, environment and file, resolved and checked
+//! - `cache`, `store`: an engine and a server, composed
+//! - `backend`: the engines as a server knows them
+//! - `node`: sockets, limits, user, files and signals of either
+//! - `bench`: a load generator
+//! - `up`: a local cluster, each node a process of its own
+//! - `logging`: the log
+//! - `program`: from the command line to the command
+//! - `failure`: what went wrong, in one line
+
+mod backend;
+mod bench;
+mod cache;
+mod config;
+mod failure;
+mod flags;
+mod logging;
+mod node;
+mod program;
+mod store;
+mod up;
+
+pub use backend::{CacheBackend, StoreBackend};
+pub use program::main;

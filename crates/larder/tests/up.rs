@@ -1,0 +1,161 @@
+//! A local cluster: it runs, it says what happens, and it leaves nothing behind.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by failing"
+)]
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::{Running, Stray, Stream, ended, free_ports, is_gone, larder, until, version};
+
+struct Up {
+    running: Running,
+    nodes: Vec<Node>,
+    _data: tempfile::TempDir,
+}
+
+struct Node {
+    name: String,
+    address: String,
+    process: i32,
+    /// It must not outlive the test, even if that is what the test finds.
+    _stray: Stray,
+}
+
+fn command(data: &Path, caches: u16) -> Command {
+    let first = free_ports(caches + 1);
+    let store = first + caches;
+    larder(&format!(
+        "up --nodes {caches} --cache-port {first} --store-port {store} --data {}",
+        data.display()
+    ))
+}
+
+impl Up {
+    fn start(caches: u16) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let running = Running::start(&mut command(data.path(), caches));
+        running.line(Stream::Out, &format!("{} nodes serve", caches + 1));
+        let mut nodes = Vec::new();
+        while nodes.len() < usize::from(caches) + 1 {
+            let line = running.line(Stream::Out, "process");
+            let words: Vec<_> = line.split_whitespace().collect();
+            let process = words[3].parse().unwrap();
+            nodes.push(Node {
+                name: words[0].to_owned(),
+                address: words[1].to_owned(),
+                process,
+                _stray: Stray(process),
+            });
+        }
+        Self { running, nodes, _data: data }
+    }
+
+    fn all_gone(&self) {
+        for node in &self.nodes {
+            until(&format!("{} is gone", node.name), || is_gone(node.process).then_some(()));
+        }
+    }
+}
+
+#[test]
+fn every_node_answers_and_goes_when_asked() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let mut up = Up::start(3);
+        let names: Vec<_> = up.nodes.iter().map(|node| node.name.as_str()).collect();
+        assert_eq!(names, ["cache-1", "cache-2", "cache-3", "store-1"]);
+        for node in &up.nodes {
+            assert!(version(&node.address).unwrap().starts_with("VERSION "), "{}", node.name);
+        }
+        up.running.signal(signal);
+        assert!(up.running.wait().success());
+        assert!(up.nodes.iter().all(|node| is_gone(node.process)));
+    }
+}
+
+#[test]
+fn what_it_says_to_try_works() {
+    let up = Up::start(1);
+    let line = up.running.line(Stream::Out, "try: ");
+    let line = line.split_once("try: ").unwrap().1;
+    let tried = ended(Command::new("sh").arg("-c").arg(line));
+    // A terminal's idea of a line has no carriage return.
+    assert_eq!(tried.out.replace('\r', ""), "STORED\nVALUE hello 0 5\nworld\nEND\n", "{tried:?}");
+}
+
+#[test]
+fn a_killed_node_is_named_and_can_be_started_by_hand() {
+    let mut up = Up::start(2);
+    let killed = &up.nodes[1];
+    kill(Pid::from_raw(killed.process), Signal::SIGKILL).unwrap();
+    let said = up.running.line(Stream::Out, "SIGKILL");
+    assert!(said.contains("cache-2"), "{said}");
+    assert!(said.contains(&format!("process {}", killed.process)), "{said}");
+    assert!(version(&killed.address).is_err());
+    for other in [0, 2] {
+        assert!(version(&up.nodes[other].address).unwrap().starts_with("VERSION "));
+    }
+
+    let by_hand = said.split("To start it again: ").nth(1).unwrap();
+    let mut again = Running::start(Command::new("sh").arg("-c").arg(format!("exec {by_hand}")));
+    again.line(Stream::Err, "listening on ");
+    assert!(version(&killed.address).unwrap().starts_with("VERSION "));
+
+    // It is not the cluster's: it stays when that goes.
+    up.running.signal(Signal::SIGTERM);
+    assert!(up.running.wait().success());
+    up.all_gone();
+    assert!(version(&killed.address).unwrap().starts_with("VERSION "));
+    again.signal(Signal::SIGTERM);
+    assert!(again.wait().success());
+}
+
+#[test]
+fn nodes_do_not_outlive_a_cluster_that_is_killed() {
+    let mut up = Up::start(2);
+    up.running.signal(Signal::SIGKILL);
+    up.running.wait();
+    up.all_gone();
+}
+
+#[test]
+fn a_port_in_use_stops_what_was_started() {
+    let data = tempfile::tempdir().unwrap();
+    let first = free_ports(3);
+    let taken = TcpListener::bind(("127.0.0.1", first + 1)).unwrap();
+    let output = ended(&mut larder(&format!(
+        "up --nodes 2 --cache-port {first} --store-port {} --data {}",
+        first + 2,
+        data.path().display()
+    )));
+    let said = output.err;
+    assert!(!output.status.success());
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("cache-2"), "{said}");
+    assert!(said.contains(&format!("cannot listen on 127.0.0.1:{}", first + 1)), "{said}");
+    drop(taken);
+    // Each can be listened on again: no node holds it.
+    for port in first..first + 3 {
+        TcpListener::bind(("127.0.0.1", port)).unwrap();
+    }
+}
+
+#[test]
+fn two_clusters_do_not_share_data() {
+    let data = tempfile::tempdir().unwrap();
+    let first = Running::start(&mut command(data.path(), 1));
+    first.line(Stream::Out, "nodes serve");
+    let output = ended(&mut command(data.path(), 1));
+    let said = output.err;
+    assert!(!output.status.success());
+    assert!(said.contains("another larder up runs there"), "{said}");
+}
