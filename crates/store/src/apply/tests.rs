@@ -1,0 +1,106 @@
+use larder_protocol::{Arithmetic, Delete, Exptime, Fetch, Store};
+
+use super::*;
+use crate::pending::Ticket;
+
+const NOW: Seconds = 1_700_000_000;
+
+fn command(key: &[u8], op: &Op<'_>) -> Command {
+    Command::op(key, 0, op, NOW, Ticket::new().0)
+}
+
+fn set(value: &[u8]) -> Op<'_> {
+    Op::Store(Store { value, ..Store::SET })
+}
+
+fn count() -> Op<'static> {
+    Op::Arithmetic(Arithmetic {
+        decrement: false,
+        delta: 1,
+        vivify: Some(Exptime::NEVER),
+        initial: 1,
+        compare: None,
+        new_cas: None,
+        ttl: None,
+        binary_key: false,
+    })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it stands for a disk")]
+fn nothing(_: &[u8]) -> Result<Option<Record>, &'static str> {
+    Ok(None)
+}
+
+fn values(applied: &Applied<'_>) -> Vec<(String, Option<String>)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let value = |bytes: &Bytes| text(&Record::decode(bytes.clone()).unwrap().value);
+    applied.changes.iter().map(|(key, bytes)| (text(key), bytes.as_ref().map(value))).collect()
+}
+
+#[test]
+fn a_batch_sees_its_own_changes_and_writes_each_key_once() {
+    let commands = [
+        command(b"a", &count()),
+        command(b"b", &set(b"x")),
+        command(b"a", &count()),
+        command(b"b", &Op::Delete(Delete::default())),
+        command(b"a", &Op::Fetch(Fetch::GET)),
+        command(b"b", &Op::Delete(Delete::default())),
+    ];
+    let applied = apply(State::default(), &commands, Admission::All, &nothing);
+    assert_eq!(values(&applied), [("a".into(), Some("2".into())), ("b".into(), None)]);
+    assert_eq!(applied.state.sequence, 3);
+    assert!(
+        matches!(&applied.answers[4].outcome, Outcome::Hit(hit) if hit.value.as_slice() == b"2")
+    );
+    assert!(matches!(applied.answers[5].outcome, Outcome::NotFound));
+    let wrote: Vec<_> = applied.answers.iter().map(|answer| answer.wrote).collect();
+    assert_eq!(wrote, [true, true, true, true, false, false]);
+}
+
+#[test]
+fn a_plain_set_reads_nothing() {
+    let read = |_: &[u8]| -> Result<Option<Record>, &'static str> { panic!("it looked") };
+    let commands = [command(b"a", &set(b"x"))];
+    let applied = apply(State::default(), &commands, Admission::All, &read);
+    assert_eq!(values(&applied), [("a".into(), Some("x".into()))]);
+}
+
+#[test]
+fn what_is_refused_leaves_no_trace() {
+    let commands = [command(b"a", &set(b"x")), command(b"a", &Op::Fetch(Fetch::GET))];
+    let state = State { sequence: 9, ..State::default() };
+    let applied = apply(state, &commands, Admission::Nothing("why"), &nothing);
+    assert!(matches!(applied.answers[0].outcome, Outcome::Failed("why")));
+    assert!(matches!(applied.answers[1].outcome, Outcome::Miss));
+    assert!(applied.changes.is_empty());
+    assert_eq!(applied.state, state);
+}
+
+#[test]
+fn what_is_written_in_the_second_of_a_delayed_flush_lives() {
+    let state = State { sequence: 9, flush_at: NOW, ..State::default() };
+    let commands = [command(b"a", &set(b"x")), command(b"a", &Op::Fetch(Fetch::GET))];
+    let applied = apply(state, &commands, Admission::All, &nothing);
+    assert_eq!(applied.state, State { sequence: 10, flushed: 9, flush_at: 0 });
+    assert!(matches!(applied.answers[1].outcome, Outcome::Hit(_)));
+}
+
+#[test]
+fn the_sweeper_takes_the_dead_it_saw_and_nothing_newer() {
+    let read = |_: &[u8]| {
+        let header = larder_protocol::Header {
+            cas: 5,
+            client_flags: 0,
+            exptime: NOW,
+            last_access: 0,
+            marks: larder_protocol::Marks::default(),
+        };
+        Ok(Some(Record { sequence: 5, header, value: Bytes::new() }))
+    };
+    for (sequence, now, taken) in [(5, NOW, true), (4, NOW, false), (5, NOW - 1, false)] {
+        let commands = [Command::reclaim(b"a", sequence, now)];
+        let applied = apply(State::default(), &commands, Admission::All, &read);
+        assert_eq!(!applied.changes.is_empty(), taken, "{sequence} {now}");
+    }
+}

@@ -1,0 +1,233 @@
+//! The directory of a store: whose it is, who has it open, and how far it was known to be durable.
+//!
+//! | name | what |
+//! |---|---|
+//! | `LARDER` | says that this is a store, and its format |
+//! | `WATERMARK` | a place in the order of writes that was durable when this was written |
+//! | `data/` | the engine's files; there is a whole one or none |
+//! | `data.new/` | a `data/` in the making, of no worth |
+
+use std::fs::{self, File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Error, FORMAT};
+
+/// A store's directory, locked against other processes while this lives.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Whether the directory holds a store already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// It does, with this watermark.
+    Store(u64),
+    /// It does not: `data_new` is to be filled, then [`Directory::adopt`]ed.
+    Nothing,
+}
+
+impl Directory {
+    /// Locks the directory and looks what it is. Nothing that is not a store is touched.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Found), Error> {
+        if !path.try_exists().map_err(Error::io("look at", path))? {
+            let missing = path.ancestors().take_while(|path| !path.exists()).count();
+            fs::create_dir_all(path).map_err(Error::io("create", path))?;
+            let path = path.canonicalize().map_err(Error::io("look at", path))?;
+            path.ancestors().skip(1).take(missing).try_for_each(sync)?;
+        }
+        // The lock is on the directory itself: a file to lock would have to be made first, perhaps
+        // in a directory that is not ours.
+        let lock = File::open(path).map_err(Error::io("open", path))?;
+        acquire(&lock, path)?;
+        let directory = Self { path: path.to_owned(), _lock: lock };
+        let found = directory.look()?;
+        Ok((directory, found))
+    }
+
+    /// Where the engine's files are.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path.join(DATA)
+    }
+
+    /// Where the engine's files are made at first.
+    pub(crate) fn data_new(&self) -> PathBuf {
+        self.path.join(DATA_NEW)
+    }
+
+    /// From now on the files in `data_new` are the store's.
+    pub(crate) fn adopt(&self) -> Result<(), Error> {
+        let (from, to) = (self.data_new(), self.data());
+        fs::rename(&from, &to).map_err(Error::io("move", &from))?;
+        sync(&self.path)
+    }
+
+    /// Notes that everything up to this place in the order of writes is durable.
+    ///
+    /// An older note is as true as a newer one, so the rename need not be durable itself.
+    pub(crate) fn note_watermark(&self, sequence: u64) -> Result<(), Error> {
+        replace(&self.path.join(WATERMARK), &format!("{sequence}\n"))
+    }
+
+    fn look(&self) -> Result<Found, Error> {
+        let marker = self.path.join(MARKER);
+        if !marker.try_exists().map_err(Error::io("look at", &marker))? {
+            self.refuse_foreign()?;
+            replace(&marker, &format!("larder store\nformat {FORMAT}\n"))?;
+            sync(&self.path)?;
+        }
+        let text = fs::read_to_string(&marker).map_err(Error::io("read", &marker))?;
+        let format: u32 = text
+            .strip_prefix("larder store\nformat ")
+            .and_then(|rest| rest.trim_end().parse().ok())
+            .ok_or_else(|| {
+                Error::corrupt(&marker, "it does not say \"larder store\" and a format")
+            })?;
+        if format > FORMAT {
+            return Err(Error::TooNew { path: marker, format });
+        }
+        let watermark = self.watermark()?;
+        let data = self.data();
+        match (data.try_exists().map_err(Error::io("look at", &data))?, watermark) {
+            (true, watermark) => Ok(Found::Store(watermark.unwrap_or(0))),
+            (false, Some(_)) => {
+                Err(Error::corrupt(&data, "it is missing, but the store was in use"))
+            }
+            (false, None) => self.clear_unfinished(),
+        }
+    }
+
+    fn refuse_foreign(&self) -> Result<(), Error> {
+        let entries = fs::read_dir(&self.path).map_err(Error::io("list", &self.path))?;
+        for entry in entries {
+            let name = entry.map_err(Error::io("list", &self.path))?.file_name();
+            // What a new file system or an interrupted creation leaves.
+            if name != "lost+found" && name != MARKER_NEW {
+                let found = format!("it has no {MARKER} file but holds {}", name.display());
+                return Err(Error::NotAStore { path: self.path.clone(), found });
+            }
+        }
+        Ok(())
+    }
+
+    fn watermark(&self) -> Result<Option<u64>, Error> {
+        let path = self.path.join(WATERMARK);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(Error::io("read", &path))?,
+        };
+        match text.trim_end().parse() {
+            Ok(sequence) => Ok(Some(sequence)),
+            Err(_) => Err(Error::corrupt(&path, "it does not hold a number")),
+        }
+    }
+
+    /// An interrupted creation has acknowledged nothing yet: its files are of no worth.
+    fn clear_unfinished(&self) -> Result<Found, Error> {
+        let unfinished = self.data_new();
+        match fs::remove_dir_all(&unfinished) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", &unfinished)(error))
+            }
+            _ => Ok(Found::Nothing),
+        }
+    }
+}
+
+/// A process just started by one that has the store open shares its lock for a moment.
+fn acquire(lock: &File, path: &Path) -> Result<(), Error> {
+    for _ in 0..LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(source)) => return Err(Error::io("lock", path)(source)),
+        }
+    }
+    Err(Error::InUse { path: path.to_owned() })
+}
+
+/// Replaces a file's content so that a crash leaves the old or the new, and no mixture.
+fn replace(path: &Path, content: &str) -> Result<(), Error> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let mut file = File::create(&new).map_err(Error::io("create", &new))?;
+    file.write_all(content.as_bytes()).map_err(Error::io("write", &new))?;
+    file.sync_all().map_err(Error::io("sync", &new))?;
+    fs::rename(&new, path).map_err(Error::io("move", &new))
+}
+
+fn sync(directory: &Path) -> Result<(), Error> {
+    File::open(directory).and_then(|file| file.sync_all()).map_err(Error::io("sync", directory))
+}
+
+const MARKER: &str = "LARDER";
+const MARKER_NEW: &str = "LARDER.new";
+const WATERMARK: &str = "WATERMARK";
+const DATA: &str = "data";
+const DATA_NEW: &str = "data.new";
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_directory_becomes_a_store_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/b");
+        let (directory, found) = Directory::open(&path).unwrap();
+        assert_eq!(found, Found::Nothing);
+        fs::create_dir(directory.data_new()).unwrap();
+        drop(directory);
+        let (directory, found) = Directory::open(&path).unwrap();
+        assert_eq!(found, Found::Nothing, "an interrupted creation begins anew");
+        fs::create_dir(directory.data_new()).unwrap();
+        directory.adopt().unwrap();
+        directory.note_watermark(7).unwrap();
+        drop(directory);
+        assert_eq!(Directory::open(&path).unwrap().1, Found::Store(7));
+    }
+
+    #[test]
+    fn what_is_not_a_store_is_refused_untouched() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("holiday.jpg"), "x").unwrap();
+        let error = Directory::open(place.path()).unwrap_err();
+        assert!(matches!(&error, Error::NotAStore { found, .. } if found.contains("holiday.jpg")));
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_a_senseless_marker_too() {
+        let place = tempfile::tempdir().unwrap();
+        let marker = place.path().join(MARKER);
+        fs::write(&marker, "larder store\nformat 2\n").unwrap();
+        assert!(matches!(Directory::open(place.path()), Err(Error::TooNew { format: 2, .. })));
+        fs::write(&marker, "lard").unwrap();
+        assert!(matches!(Directory::open(place.path()), Err(Error::Corrupt { .. })));
+    }
+
+    #[test]
+    fn one_process_at_a_time() {
+        let place = tempfile::tempdir().unwrap();
+        let first = Directory::open(place.path()).unwrap();
+        assert!(matches!(Directory::open(place.path()), Err(Error::InUse { .. })));
+        drop(first);
+        Directory::open(place.path()).unwrap();
+    }
+
+    #[test]
+    fn data_gone_from_a_used_store_is_no_new_store() {
+        let place = tempfile::tempdir().unwrap();
+        let (directory, _) = Directory::open(place.path()).unwrap();
+        directory.note_watermark(1).unwrap();
+        drop(directory);
+        let error = Directory::open(place.path()).unwrap_err();
+        assert!(error.to_string().contains("missing"), "{error}");
+    }
+}

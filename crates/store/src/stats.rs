@@ -1,0 +1,107 @@
+//! What a store counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// What a store counts, at one moment. Counters begin at 0 when it is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Whether writes are taken.
+    pub condition: Condition,
+    /// Items: those alive that the last complete sweep saw; `None` until the first one ends or if
+    /// there are none to be.
+    pub items: Option<u64>,
+    /// Their keys, values and headers, in bytes, likewise.
+    pub item_bytes: Option<u64>,
+    /// Records of all kinds, older versions included: at least the number of items.
+    pub records: u64,
+    /// Bytes of all files.
+    pub disk_bytes: u64,
+    /// Bytes of journals among them.
+    pub journal_bytes: u64,
+    /// Commands that reading threads have answered.
+    pub reads: u64,
+    /// Commands that the writer has answered.
+    pub writes: u64,
+    /// Changes of items made durable: commands that changed none, and all but the last of those
+    /// that changed the same item in one batch, do not count.
+    pub changes: u64,
+    /// Batches made durable: one fsync each.
+    pub commits: u64,
+    /// The most commands answered with one fsync.
+    pub largest_batch: u64,
+    /// Time in commits: journal write, fsync and publication, in microseconds.
+    pub commit_micros: u64,
+    /// The longest of them, in microseconds.
+    pub longest_commit_micros: u64,
+    /// Time deciding what batches do, in microseconds.
+    pub decide_micros: u64,
+    /// Commands refused or failed because of the disk.
+    pub failures: u64,
+    /// Dead records taken back.
+    pub reclaimed: u64,
+    /// Commands waiting for the writer.
+    pub waiting_writes: u64,
+    /// Commands waiting for a reading thread.
+    pub waiting_reads: u64,
+    /// The last place given out in the order of writes.
+    pub sequence: u64,
+}
+
+/// Whether writes are taken. Reads always are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// They are.
+    #[default]
+    Serving,
+    /// The volume has less room than the reserve: they are refused until it has more.
+    OutOfSpace,
+    /// A disk write failed: they are refused until the store is opened anew.
+    Poisoned,
+}
+
+/// The counters behind [`Stats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) reads: Counter,
+    pub(crate) writes: Counter,
+    pub(crate) changes: Counter,
+    pub(crate) commits: Counter,
+    pub(crate) largest_batch: Counter,
+    pub(crate) commit_micros: Counter,
+    pub(crate) longest_commit_micros: Counter,
+    pub(crate) decide_micros: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) reclaimed: Counter,
+    /// Complete sweeps.
+    pub(crate) sweeps: Counter,
+    pub(crate) items: Counter,
+    pub(crate) item_bytes: Counter,
+}
+
+/// A number that several threads may change.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, number: u64) {
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn raise(&self, number: u64) {
+        self.0.fetch_max(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// In whole microseconds.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}

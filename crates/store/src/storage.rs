@@ -1,0 +1,58 @@
+//! The narrow seam to what keeps bytes on disk. Only `storage::lsm` knows which engine that is.
+
+mod lsm;
+
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::state::State;
+
+pub(crate) use lsm::Lsm;
+
+/// Keeps records by key. Any call may block for long: only the store's own threads make it.
+pub(crate) trait Storage: Send + Sync + 'static {
+    /// The record of a key, as it is on disk.
+    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// Makes `changes` and `state` durable, all or nothing. No [`read`](Self::read) sees any of it
+    /// before it is. After an error nothing may be committed any more.
+    fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted>;
+
+    /// Up to `limit` keys after `after` and their records, in order.
+    fn scan(&self, after: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error>;
+
+    /// Free bytes on the volume.
+    fn room(&self) -> Result<u64, Error>;
+
+    /// Whether commits are still possible as far as is known.
+    fn check(&self) -> Result<(), Error>;
+
+    /// What it holds.
+    fn usage(&self) -> Usage;
+}
+
+/// A commit that failed.
+#[derive(Debug)]
+pub(crate) struct Uncommitted {
+    pub(crate) error: Error,
+    /// Whether the changes may nevertheless be there after a restart.
+    pub(crate) unknown: bool,
+}
+
+/// What a storage holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Bytes of all files.
+    pub(crate) disk_bytes: u64,
+    /// Bytes of journals among them.
+    pub(crate) journal_bytes: u64,
+    /// Records, counting older versions that are not yet compacted away.
+    pub(crate) records: u64,
+}
+
+impl Usage {
+    /// Bytes of all files but journals.
+    pub(crate) fn sorted_bytes(&self) -> u64 {
+        self.disk_bytes.saturating_sub(self.journal_bytes)
+    }
+}

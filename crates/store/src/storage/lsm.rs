@@ -1,0 +1,221 @@
+//! Records in fjall, a log-structured merge tree.
+//!
+//! - A batch is one journal entry. The checksum covers its items, not where it begins: at the first
+//!   entry that does not begin like one, recovery takes the journal to end and cuts it off. The
+//!   watermark shows whether that was the end. Blocks of sorted files have their own checksums.
+//! - `commit` writes the journal, syncs it, and only then inserts into the table that reads see:
+//!   hence no dirty reads. Two changes of one key in a batch would share a version number, so a
+//!   batch has each key once.
+//! - It sleeps in `commit` when flushes or compactions fall behind, and for ever if the thread that
+//!   should catch up has failed. So `commit` is not called then: the wait is here, and ends when the
+//!   engine has given up. It can still take long: never on a caller's thread.
+//! - One keyspace for items and state: an idle second one would hold back the journals.
+//! - `Keyspace::clear` was undone by recovery in the past and is not used.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+
+use super::{Storage, Uncommitted, Usage};
+use crate::error::Error;
+use crate::options::Options;
+use crate::record::Unreadable;
+use crate::state::State;
+
+/// Records in fjall.
+pub(crate) struct Lsm {
+    database: Database,
+    records: Keyspace,
+    path: PathBuf,
+    /// Files in the first level at which commits wait.
+    crowd: usize,
+}
+
+impl Lsm {
+    /// Opens the files in `path`, creating them if there are none, and what state they are in.
+    pub(crate) fn open(path: &Path, options: &Options) -> Result<(Self, State), Error> {
+        let lsm = guarded(path, || {
+            let database = Database::builder(path)
+                .cache_size(options.cache_bytes)
+                .max_journaling_size(options.journal_bytes.max(MIN_JOURNAL_BYTES))
+                // Replay checks a compressed value by compressing it again.
+                .journal_compression(CompressionType::None)
+                .manual_journal_persist(true)
+                .open()?;
+            let records = database.keyspace(KEYSPACE, || {
+                KeyspaceCreateOptions::default()
+                    .max_memtable_size(options.write_buffer_bytes.max(MIN_WRITE_BUFFER_BYTES))
+            })?;
+            let files_per_flush = options.write_buffer_bytes.div_ceil(FILE_BYTES);
+            let crowd = usize::try_from(files_per_flush).unwrap_or(1).saturating_mul(MAX_RUNS);
+            Ok(Self { database, records, path: path.to_owned(), crowd })
+        })?;
+        let state = match guarded(path, || lsm.records.get(STATE_KEY))? {
+            None => State::default(),
+            Some(bytes) => State::decode(&bytes).map_err(|why| match why {
+                Unreadable::Version(version) => {
+                    Error::TooNew { path: path.to_owned(), format: version.into() }
+                }
+                Unreadable::Damaged => Error::corrupt(path, "the state record makes no sense"),
+            })?,
+        };
+        Ok((lsm, state))
+    }
+
+    /// Waits until a commit would not be made to wait.
+    fn wait_for_background(&self) -> Result<(), Error> {
+        while self.records.sealed_memtable_count() >= MAX_SEALED
+            || self.records.l0_table_count() >= self.crowd
+        {
+            self.check()?;
+            std::thread::sleep(BACKGROUND_PAUSE);
+        }
+        Ok(())
+    }
+}
+
+impl Storage for Lsm {
+    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let mut buffer = [ITEM; MAX_KEY_LEN + 1];
+        let key = match buffer.get_mut(1..=key.len()) {
+            Some(place) => {
+                place.copy_from_slice(key);
+                buffer.get(..=key.len()).unwrap_or_default()
+            }
+            None => return Ok(None),
+        };
+        let found = guarded(&self.path, || self.records.get(key))?;
+        Ok(found.map(into_bytes))
+    }
+
+    fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted> {
+        let failed = |unknown| move |error| Uncommitted { error, unknown };
+        self.wait_for_background().map_err(failed(false))?;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let mut batch = fjall::OwnedWriteBatch::with_capacity(
+                self.database.clone(),
+                changes.len().saturating_add(1),
+            )
+            .durability(Some(PersistMode::SyncData));
+            for (key, record) in changes {
+                match record {
+                    Some(record) => batch.insert(&self.records, item_key(key), &record[..]),
+                    None => batch.remove(&self.records, item_key(key)),
+                }
+            }
+            batch.insert(&self.records, STATE_KEY, state.encode());
+            batch.commit()
+        }));
+        match result {
+            Ok(Ok(())) => Ok(()),
+            // It had given up before, and wrote nothing now.
+            Ok(Err(fjall::Error::Poisoned)) => Err(failed(false)(gave_up(&self.path))),
+            Ok(Err(error)) => Err(failed(true)(into_error(&self.path, error))),
+            Err(panic) => Err(failed(true)(panicked(&self.path, &panic))),
+        }
+    }
+
+    fn scan(&self, after: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let after = item_key(after);
+        guarded(&self.path, || {
+            let range = (Excluded(&after[..]), Unbounded);
+            self.records
+                .range::<&[u8], _>(range)
+                .take(limit)
+                .map(|entry| {
+                    let (key, record) = entry.into_inner()?;
+                    Ok((into_bytes(key).slice(1..), into_bytes(record)))
+                })
+                .collect()
+        })
+    }
+
+    fn room(&self) -> Result<u64, Error> {
+        let volume = nix::sys::statvfs::statvfs(&self.path)
+            .map_err(|errno| Error::io("ask for the free space of", &self.path)(errno.into()))?;
+        Ok(volume.blocks_available().saturating_mul(volume.fragment_size()))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        guarded(&self.path, || self.database.persist(PersistMode::Buffer))
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            disk_bytes: self.database.disk_space().unwrap_or_default(),
+            journal_bytes: self.database.journal_disk_space().unwrap_or_default(),
+            records: self.records.approximate_len() as u64,
+        }
+    }
+}
+
+/// Calls into the engine; what it asserts about damaged files must not take a thread along.
+fn guarded<T>(path: &Path, call: impl FnOnce() -> fjall::Result<T>) -> Result<T, Error> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(into_error(path, error)),
+        Err(panic) => Err(panicked(path, &panic)),
+    }
+}
+
+fn into_error(path: &Path, error: fjall::Error) -> Error {
+    match error {
+        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
+            Error::Io { action: "use the files in", path: path.to_owned(), source }
+        }
+        fjall::Error::Locked => Error::InUse { path: path.to_owned() },
+        fjall::Error::Poisoned => gave_up(path),
+        other => Error::corrupt(path, other.to_string()),
+    }
+}
+
+fn gave_up(path: &Path) -> Error {
+    let source = std::io::Error::other("an earlier write, flush or compaction failed");
+    Error::Io { action: "write the files in", path: path.to_owned(), source }
+}
+
+fn panicked(path: &Path, panic: &Box<dyn Any + Send>) -> Error {
+    let why = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    Error::corrupt(path, format!("the engine stopped: {}", why.unwrap_or("no reason given")))
+}
+
+fn item_key(key: &[u8]) -> Vec<u8> {
+    let mut prefixed = Vec::with_capacity(key.len() + 1);
+    prefixed.push(ITEM);
+    prefixed.extend_from_slice(key);
+    prefixed
+}
+
+/// Small values are copied, so that they do not keep a whole block in memory; large ones are not.
+fn into_bytes(slice: fjall::Slice) -> Bytes {
+    if slice.len() > COPIED_LEN {
+        return Bytes::from_owner(slice);
+    }
+    let mut bytes = BytesMut::with_capacity(slice.len());
+    bytes.put_slice(&slice);
+    bytes.freeze()
+}
+
+const KEYSPACE: &str = "records";
+/// Before every item's key.
+const ITEM: u8 = 1;
+/// Sorts before all items.
+const STATE_KEY: [u8; 1] = [0];
+const MAX_KEY_LEN: usize = 250;
+const COPIED_LEN: usize = 4096;
+/// The engine's own limits are 4 and 20; a commit may add one.
+const MAX_SEALED: usize = 3;
+const MAX_RUNS: usize = 18;
+/// How large the engine lets a sorted file become.
+const FILE_BYTES: u64 = 64 << 20;
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(2);
+const MIN_JOURNAL_BYTES: u64 = 64 << 20;
+const MIN_WRITE_BUFFER_BYTES: u64 = 1 << 20;

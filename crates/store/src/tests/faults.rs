@@ -1,0 +1,379 @@
+//! Disks that are slow, full, broken or damaged.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use larder_protocol::{Delete, Fetch, Op, Outcome};
+use parking_lot::{Condvar, Mutex};
+use tempfile::TempDir;
+
+use super::basics::{NOW, count, get, open, put, set, small, text};
+use super::{block_on, ready};
+use crate::state::State;
+use crate::storage::{Lsm, Storage, Uncommitted, Usage};
+use crate::{Condition, Error, Options, Session, Store, failure};
+
+/// What goes wrong, changed while the store runs.
+#[derive(Default)]
+struct Faults {
+    /// Commits wait while it is shut.
+    shut: Mutex<bool>,
+    changed: Condvar,
+    /// How many commits succeed before one fails, and whether its outcome is then unknown.
+    fail: Mutex<Option<(usize, bool)>>,
+    unreadable: AtomicBool,
+    /// Free bytes there are said to be.
+    room: AtomicU64,
+}
+
+impl Faults {
+    fn shut(&self, shut: bool) {
+        *self.shut.lock() = shut;
+        self.changed.notify_all();
+    }
+}
+
+struct Faulty {
+    inner: Lsm,
+    faults: Arc<Faults>,
+}
+
+impl Storage for Faulty {
+    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        if self.faults.unreadable.load(Ordering::Relaxed) {
+            return Err(broken());
+        }
+        self.inner.read(key)
+    }
+
+    fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted> {
+        let mut shut = self.faults.shut.lock();
+        while *shut {
+            self.faults.changed.wait(&mut shut);
+        }
+        let mut fail = self.faults.fail.lock();
+        match *fail {
+            Some((0, unknown)) => Err(Uncommitted { error: broken(), unknown }),
+            Some((more, unknown)) => {
+                *fail = Some((more - 1, unknown));
+                self.inner.commit(changes, state)
+            }
+            None => self.inner.commit(changes, state),
+        }
+    }
+
+    fn scan(&self, after: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        self.inner.scan(after, limit)
+    }
+
+    fn room(&self) -> Result<u64, Error> {
+        Ok(self.faults.room.load(Ordering::Relaxed))
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.inner.check()
+    }
+
+    fn usage(&self) -> Usage {
+        self.inner.usage()
+    }
+}
+
+fn broken() -> Error {
+    Error::io("sync", Path::new("/broken"))(std::io::Error::from_raw_os_error(5))
+}
+
+fn faulty(place: &TempDir) -> (Store, Arc<Faults>) {
+    let faults = Arc::new(Faults { room: AtomicU64::new(1000), ..Faults::default() });
+    let options = Options { reserve_bytes: 100, sweep_per_sec: 0, ..small() };
+    let path = place.path().join("store");
+    let held = Arc::clone(&faults);
+    let wrap = |inner| -> Box<dyn Storage> { Box::new(Faulty { inner, faults: held }) };
+    (Store::open_on(&path, options, wrap).unwrap(), faults)
+}
+
+#[test]
+fn nothing_is_seen_or_answered_before_it_is_durable() {
+    let place = TempDir::new().unwrap();
+    let (store, faults) = faulty(&place);
+    let (mut writer, mut other) = (store.session(), store.session());
+    set(&mut writer, "k", "old", NOW);
+    faults.shut(true);
+    let mut write = writer.execute(b"k", &Op::Store(put(b"new")), NOW);
+    let mut own_read = writer.execute(b"k", &Op::Fetch(Fetch::GET), NOW);
+    let mut flush = store.session().flush_all(0, NOW);
+    let mut own_other_key = writer.execute(b"else", &Op::Fetch(Fetch::GET), NOW);
+    for _ in 0..100 {
+        assert_eq!(get(&mut other, "k", NOW).unwrap(), "old");
+        assert!(!ready(&mut write) && !ready(&mut own_read) && !ready(&mut flush));
+    }
+    let patience = std::time::Instant::now();
+    while !ready(&mut own_other_key) {
+        assert!(patience.elapsed().as_secs() < 20, "other keys need not wait");
+    }
+    faults.shut(false);
+    assert!(matches!(block_on(write), Outcome::Stored { .. }));
+    assert_eq!(text(block_on(own_read)).unwrap(), "new");
+    block_on(flush);
+    assert_eq!(get(&mut other, "k", NOW), None);
+}
+
+/// Runs commands in one batch, behind one that has a batch of its own.
+fn in_one_batch(
+    store: &Store,
+    faults: &Faults,
+    session: &mut Session,
+    commands: &[(&[u8], Op<'_>)],
+) -> (Outcome<'static>, Vec<Outcome<'static>>) {
+    faults.shut(true);
+    let first = session.execute(b"first", &Op::Store(put(b"v")), NOW);
+    while store.stats().waiting_writes > 0 {
+        std::thread::yield_now();
+    }
+    let pending: Vec<_> = commands.iter().map(|(key, op)| session.execute(key, op, NOW)).collect();
+    faults.shut(false);
+    (block_on(first), pending.into_iter().map(block_on).collect())
+}
+
+#[test]
+fn a_failed_sync_ends_writing_for_good_and_reads_go_on() {
+    let place = TempDir::new().unwrap();
+    let (store, faults) = faulty(&place);
+    let mut session = store.session();
+    set(&mut session, "k", "durable", NOW);
+    *faults.fail.lock() = Some((1, true));
+    let (first, answers) = in_one_batch(
+        &store,
+        &faults,
+        &mut session,
+        &[
+            (b"k", Op::Store(put(b"lost"))),
+            (b"k", Op::Fetch(Fetch::GET)),
+            (b"k", Op::Delete(Delete::default())),
+            (b"first", Op::Fetch(Fetch::GET)),
+            (b"none", Op::Delete(Delete::default())),
+        ],
+    );
+    assert!(matches!(first, Outcome::Stored { .. }), "{first:?}");
+    let [write, read, delete, first, missed] = answers.try_into().unwrap();
+    assert!(matches!(write, Outcome::Failed(failure::UNKNOWN)), "{write:?}");
+    assert_eq!(text(read).unwrap(), "durable", "not what its own batch failed to write");
+    assert!(matches!(delete, Outcome::Failed(failure::UNKNOWN)), "{delete:?}");
+    assert_eq!(text(first).unwrap(), "v");
+    assert!(matches!(missed, Outcome::NotFound));
+
+    let later = block_on(session.execute(b"k", &count(1), NOW));
+    assert!(matches!(later, Outcome::NotANumber), "what changes nothing is answered: {later:?}");
+    let later = block_on(session.flush_all(0, NOW));
+    assert!(matches!(later, Outcome::Failed(failure::POISONED)), "{later:?}");
+    assert_eq!(get(&mut session, "k", NOW).unwrap(), "durable");
+    assert_eq!(store.stats().condition, Condition::Poisoned);
+    let why = store.close().unwrap_err();
+    assert_eq!(why.to_string(), "cannot sync /broken: Input/output error (os error 5)");
+
+    let store = open(&place);
+    let mut session = store.session();
+    assert_eq!(get(&mut session, "k", NOW).unwrap(), "durable");
+    set(&mut session, "k", "again", NOW);
+}
+
+#[test]
+fn an_engine_that_had_given_up_has_written_nothing() {
+    let place = TempDir::new().unwrap();
+    let (store, faults) = faulty(&place);
+    *faults.fail.lock() = Some((0, false));
+    let outcome = block_on(store.session().execute(b"k", &Op::Store(put(b"v")), NOW));
+    assert!(matches!(outcome, Outcome::Failed(failure::POISONED)), "{outcome:?}");
+}
+
+#[test]
+fn a_full_disk_refuses_writes_until_there_is_room() {
+    let place = TempDir::new().unwrap();
+    let (store, faults) = faulty(&place);
+    let mut session = store.session();
+    set(&mut session, "a", "v", NOW);
+    set(&mut session, "b", "v", NOW);
+    faults.room.store(99, Ordering::Relaxed);
+    let refused = block_on(session.execute(b"c", &Op::Store(put(b"v")), NOW));
+    assert!(matches!(refused, Outcome::Failed(failure::FULL)), "{refused:?}");
+    assert_eq!(store.stats().condition, Condition::OutOfSpace);
+    assert_eq!(get(&mut session, "a", NOW).unwrap(), "v");
+    let delete = |session: &mut Session, key: &[u8]| {
+        block_on(session.execute(key, &Op::Delete(Delete::default()), NOW))
+    };
+    assert!(matches!(delete(&mut session, b"a"), Outcome::Deleted), "deletes make room");
+    faults.room.store(49, Ordering::Relaxed);
+    assert!(matches!(delete(&mut session, b"b"), Outcome::Failed(failure::FULL)));
+    faults.room.store(100, Ordering::Relaxed);
+    let cas = set(&mut session, "c", "v", NOW);
+    assert_eq!(cas, 3, "what was refused did not count");
+    assert_eq!(store.stats().condition, Condition::Serving);
+    store.close().unwrap();
+}
+
+#[test]
+fn what_cannot_be_read_is_no_miss() {
+    let place = TempDir::new().unwrap();
+    let (store, faults) = faulty(&place);
+    let mut session = store.session();
+    set(&mut session, "k", "v", NOW);
+    faults.unreadable.store(true, Ordering::Relaxed);
+    let read = block_on(session.execute(b"k", &Op::Fetch(Fetch::GET), NOW));
+    assert!(matches!(read, Outcome::Failed(failure::UNREAD)));
+    let write = block_on(session.execute(b"k", &count(1), NOW));
+    assert!(matches!(write, Outcome::Failed(failure::UNREAD)));
+    faults.unreadable.store(false, Ordering::Relaxed);
+    assert_eq!(get(&mut session, "k", NOW).unwrap(), "v");
+    assert!(store.failure().is_some());
+    store.close().unwrap();
+}
+
+#[test]
+fn records_and_state_of_another_version_are_refused() {
+    let place = TempDir::new().unwrap();
+    open(&place).close().unwrap();
+    let data = place.path().join("store/data");
+    let (lsm, state) = Lsm::open(&data, &small()).unwrap();
+    let record = |bytes: &'static [u8]| Some(Bytes::from_static(bytes));
+    lsm.commit(&[(b"newer", record(&[9, 0])), (b"cut", record(&[1, 0, 0]))], state).unwrap();
+    drop(lsm);
+    let store = open(&place);
+    let mut session = store.session();
+    let newer = block_on(session.execute(b"newer", &Op::Fetch(Fetch::GET), NOW));
+    assert!(matches!(newer, Outcome::Failed(failure::NEWER)));
+    let why = store.failure().unwrap().to_string();
+    assert!(why.contains("store/data has format 9"), "{why}");
+    let cut = block_on(session.execute(b"cut", &count(1), NOW));
+    assert!(matches!(cut, Outcome::Failed(failure::DAMAGED)));
+    set(&mut session, "cut", "whole", NOW);
+}
+
+#[test]
+fn a_damaged_journal_is_refused_wherever_it_is_damaged() {
+    let place = TempDir::new().unwrap();
+    let store = open(&place);
+    let mut session = store.session();
+    for number in 0..50 {
+        set(&mut session, &format!("key{number}"), "a value of some length", NOW);
+    }
+    store.close().unwrap();
+    let path = place.path().join("store");
+    let journal = path.join("data/0.jnl");
+    let whole = fs::read(&journal).unwrap();
+    let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
+    // Each byte of one batch in the middle, start marker and checksum among them.
+    for at in end / 2..end / 2 + end / 50 {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x55;
+        fs::write(&journal, &damaged).unwrap();
+        match Store::open(&path, small()) {
+            Err(Error::Corrupt { .. } | Error::Io { .. }) => {}
+            other => panic!("byte {at}: {other:?}"),
+        }
+    }
+    fs::write(&journal, &whole).unwrap();
+    assert_eq!(get(&mut open(&place).session(), "key49", NOW).unwrap(), "a value of some length");
+}
+
+#[test]
+fn a_store_that_has_lost_its_end_is_refused() {
+    let place = TempDir::new().unwrap();
+    let store = open(&place);
+    set(&mut store.session(), "k", "v", NOW);
+    store.close().unwrap();
+    fs::write(place.path().join("store/WATERMARK"), "2\n").unwrap();
+    let error = Store::open(place.path().join("store"), small()).unwrap_err();
+    assert!(error.to_string().contains("ends at write 1, but write 2 was durable"), "{error}");
+}
+
+#[test]
+fn a_path_that_cannot_be_used_says_so() {
+    let error = Store::open("/dev/null/store", small()).unwrap_err();
+    assert!(error.to_string().contains("/dev/null/store: "), "{error}");
+}
+
+/// The real thing: the engine finds no room in the middle of a write or a compaction.
+#[test]
+#[ignore = "mounts a file system: needs root"]
+fn a_volume_that_fills_up_loses_nothing_that_was_answered() {
+    let volume = Volume::new("size=200m");
+    let path = volume.0.path().join("store");
+
+    // With a reserve: refused before the engine notices, and resumed without a restart.
+    let options = Options { reserve_bytes: 1 << 30, write_buffer_bytes: 1 << 20, ..small() };
+    let store = Store::open(&path, options.clone()).unwrap();
+    let (stored, why) = fill(&store, 0);
+    assert_eq!((why, store.stats().condition), (failure::FULL, Condition::OutOfSpace));
+    volume.mount("remount,size=300m");
+    let (stored, why) = fill(&store, stored);
+    assert_eq!(why, failure::FULL);
+    store.close().unwrap();
+
+    // Without: the engine gives up, which is said, and all that was answered is still there.
+    let store = Store::open(&path, Options { reserve_bytes: 0, ..options.clone() }).unwrap();
+    let (stored, why) = fill(&store, stored);
+    assert!([failure::UNKNOWN, failure::POISONED].contains(&why), "{why}");
+    assert_eq!(store.stats().condition, Condition::Poisoned);
+    let mut session = store.session();
+    assert_eq!(get(&mut session, &format!("key{stored}"), NOW), None, "it was not answered");
+    let read = block_on(session.execute(b"key0", &Op::Fetch(Fetch::GET), NOW));
+    assert!(matches!(read, Outcome::Hit(_)));
+    store.close().unwrap_err();
+    volume.mount("remount,size=600m");
+    let store = Store::open(&path, options).unwrap();
+    let mut session = store.session();
+    for number in 0..stored {
+        let key = format!("key{number}");
+        let read = block_on(session.execute(key.as_bytes(), &Op::Fetch(Fetch::GET), NOW));
+        assert!(matches!(read, Outcome::Hit(_)), "{key} of {stored}: {read:?}");
+    }
+    set(&mut session, "more", "v", NOW);
+}
+
+/// A small file system of its own.
+struct Volume(TempDir);
+
+impl Volume {
+    fn new(option: &str) -> Self {
+        let volume = Self(TempDir::new().unwrap());
+        volume.mount(option);
+        volume
+    }
+
+    fn mount(&self, option: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", option, "larder-test"]).arg(self.0.path());
+        assert!(mount.status().unwrap().success());
+    }
+}
+
+impl Drop for Volume {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+/// Stores values that do not compress until one is refused: its number, and why.
+fn fill(store: &Store, from: u32) -> (u32, &'static str) {
+    let mut session = store.session();
+    let mut noise = 1_u64;
+    for number in from.. {
+        let value: Vec<u8> = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(number.into());
+            noise.to_le_bytes()[7]
+        })
+        .take(50_000)
+        .collect();
+        let key = format!("key{number}");
+        match block_on(session.execute(key.as_bytes(), &Op::Store(put(&value)), NOW)) {
+            Outcome::Stored { .. } => {}
+            Outcome::Failed(why) => return (number, why),
+            other => panic!("{other:?}"),
+        }
+    }
+    unreachable!()
+}

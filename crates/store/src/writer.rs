@@ -1,0 +1,131 @@
+//! The one thread that changes anything: it gathers commands into batches, and each batch is
+//! durable before any of its answers leaves.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use larder_protocol::Outcome;
+
+use crate::apply::{Admission, Answer, Applied, apply};
+use crate::command::Command;
+use crate::error::Error;
+use crate::failure;
+use crate::options::Options;
+use crate::shared::Shared;
+use crate::state::State;
+use crate::stats::micros;
+use crate::storage::Uncommitted;
+
+/// The one thread that changes anything.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    state: State,
+    wakers: Vec<Waker>,
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, state: State) -> Self {
+        Self { shared, state, wakers: Vec::new() }
+    }
+
+    /// Writes until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut commands = Vec::new();
+        while shared.ways.writes.take(&mut commands, |waiting, taken| {
+            gather(waiting, taken, &shared.options);
+        }) {
+            match catch_unwind(AssertUnwindSafe(|| self.write(&commands))) {
+                Ok(answers) => self.answer(&mut commands, answers),
+                Err(_) => self.give_up(&mut commands),
+            }
+        }
+    }
+
+    fn write(&mut self, commands: &[Command]) -> Vec<Answer> {
+        let shared = &*self.shared;
+        let read = |key: &[u8]| shared.record(key);
+        // A volume that does not tell its room shows by a failing write soon enough.
+        let room = shared.storage.room().unwrap_or(u64::MAX);
+        let admission = shared.health.admission(room);
+        let began = Instant::now();
+        let Applied { answers, changes, state } = apply(self.state, commands, admission, &read);
+        let decided = Instant::now();
+        shared.counters.decide_micros.add(micros(decided - began));
+        if changes.is_empty() && state == self.state {
+            return answers;
+        }
+        match shared.storage.commit(&changes, state) {
+            Ok(()) => {
+                let took = micros(decided.elapsed());
+                let counters = &shared.counters;
+                counters.commits.add(1);
+                counters.changes.add(changes.len() as u64);
+                counters.commit_micros.add(took);
+                counters.longest_commit_micros.raise(took);
+                counters.largest_batch.raise(commands.len() as u64);
+                shared.published.publish(state);
+                self.state = state;
+                answers
+            }
+            Err(Uncommitted { error, unknown }) => {
+                shared.health.poison(error);
+                let admission = Admission::Nothing(failure::POISONED);
+                let mut instead = apply(self.state, commands, admission, &read).answers;
+                for (answer, instead) in answers.iter().zip(&mut instead) {
+                    if answer.wrote && unknown {
+                        instead.outcome = Outcome::Failed(failure::UNKNOWN);
+                    }
+                }
+                instead
+            }
+        }
+    }
+
+    /// What the batch came to is not known. The thread goes on, so that nobody waits in vain.
+    fn give_up(&mut self, commands: &mut Vec<Command>) {
+        let source = std::io::Error::other("the writing thread panicked");
+        self.shared.health.poison(Error::io("write to", &self.shared.path)(source));
+        let unknown = || Answer { outcome: Outcome::Failed(failure::UNKNOWN), wrote: false };
+        let answers = commands.iter().map(|_| unknown()).collect();
+        self.answer(commands, answers);
+    }
+
+    fn answer(&mut self, commands: &mut Vec<Command>, answers: Vec<Answer>) {
+        let counters = &self.shared.counters;
+        counters.writes.add(commands.len() as u64);
+        for (command, answer) in commands.drain(..).zip(answers) {
+            match &command.flight {
+                Some(flight) => flight.write_done(&command),
+                None => counters.reclaimed.add(answer.wrote.into()),
+            }
+            if let Outcome::Failed(_) = answer.outcome {
+                counters.failures.add(1);
+            }
+            self.wakers.extend(command.answer(answer.outcome));
+        }
+        // Only now, so that a thread that is woken finds all its answers.
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// Takes what may share one fsync. A flush comes last in its batch: it is published after the batch
+/// is durable, and until then none may see what was written after it.
+fn gather(waiting: &mut VecDeque<Command>, taken: &mut Vec<Command>, options: &Options) {
+    let mut bytes = 0_usize;
+    while let Some(command) = waiting.front() {
+        bytes = bytes.saturating_add(command.bytes());
+        let full = taken.len() >= options.batch_commands || bytes > options.batch_bytes;
+        if full && !taken.is_empty() {
+            break;
+        }
+        let last = command.is_flush();
+        taken.extend(waiting.pop_front());
+        if last {
+            break;
+        }
+    }
+}
