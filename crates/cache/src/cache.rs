@@ -175,7 +175,7 @@ impl Cache {
         let mut over = used - limit;
         while over > 0 {
             let before = shard.bytes();
-            if shard.evict(&self.hashing, Some(key), now).is_none() {
+            if shard.evict(Some(key), now).is_none() {
                 break;
             }
             let freed = before - shard.bytes();
@@ -199,7 +199,7 @@ impl Cache {
             }
             let mut shard = self.enter(&shard.0, now);
             let before = shard.bytes();
-            let found = shard.evict(&self.hashing, spared, now);
+            let found = shard.evict(spared, now);
             self.used.fetch_sub(before - shard.bytes(), Ordering::Relaxed);
             empty = if found.is_some() { 0 } else { empty + 1 };
         }

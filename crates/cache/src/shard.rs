@@ -1,4 +1,4 @@
-//! One lock's worth of a cache: an index, the items, and a clock hand that goes round them.
+//! One lock's worth of a cache: a table of items, and a clock hand that goes round it.
 
 use ahash::RandomState;
 use hashbrown::HashTable;
@@ -6,18 +6,14 @@ use larder_protocol::{
     Change, Header, Item, Marks, Mode, NewValue, Op, Outcome, Seconds, Store, Verdict, decide,
 };
 
-use crate::slot::{INDEX_BYTES, Slot, cost};
+use crate::slot::{Slot, cost};
 use crate::stats::Stats;
 
 /// The items of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Shard {
-    /// From a key's hash to its slot's number.
-    index: HashTable<u32>,
-    slots: Vec<Option<Slot>>,
-    /// The numbers of slots without an item.
-    free: Vec<u32>,
-    /// The next slot that eviction looks at.
+    slots: HashTable<Slot>,
+    /// The next bucket that eviction looks at.
     hand: usize,
     /// The last cas unique given out.
     cas: u64,
@@ -54,13 +50,13 @@ impl Shard {
         room: u64,
         respond: R,
     ) {
-        let number = self.find(key, op, now);
+        let found = self.find(key, op, now);
         let cas = &mut self.cas;
         let next_cas = || {
             *cas += 1;
             *cas
         };
-        let slot = number.and_then(|number| self.slots.get_mut(number as usize)?.as_mut());
+        let slot = found.and_then(|bucket| self.slots.get_bucket_mut(bucket));
         let Some(slot) = slot else {
             let Verdict { outcome, change } = decide(None, op, now, next_cas);
             return match change {
@@ -87,7 +83,7 @@ impl Shard {
                 let outcome = outcome.into_owned();
                 let old = slot.payload();
                 if fits(cost(old), key.key.len() + value.len_after(old_len), room) {
-                    self.replace(number, header, &value);
+                    self.replace(found, header, &value);
                     respond(outcome);
                 } else {
                     // Better no value than one that its client believes replaced.
@@ -107,39 +103,28 @@ impl Shard {
 
     /// Removes the item, if there is one.
     pub(crate) fn remove(&mut self, key: Hashed<'_>) {
-        let slots = &self.slots;
-        let same = |number: &u32| slot_at(slots, *number).is_some_and(|slot| slot.key() == key.key);
-        if let Ok(entry) = self.index.find_entry(key.hash, same) {
-            let (number, _) = entry.remove();
-            self.release(number);
+        if let Ok(entry) = self.slots.find_entry(key.hash, |slot| slot.key() == key.key) {
+            let (slot, _) = entry.remove();
+            self.discharge(slot.payload());
         }
     }
 
     /// Makes room of one item: an expired one, or the first that the clock hand finds unused since
     /// it last passed, but not the one of `spared`. `None` if there is none.
-    pub(crate) fn evict(
-        &mut self,
-        hashing: &RandomState,
-        spared: Option<&[u8]>,
-        now: Seconds,
-    ) -> Option<()> {
+    pub(crate) fn evict(&mut self, spared: Option<&[u8]>, now: Seconds) -> Option<()> {
         // Twice round: the first pass may only take away marks of use.
-        for _ in 0..=self.slots.len() * 2 {
-            let number = self.hand;
-            self.hand = if number + 1 < self.slots.len() { number + 1 } else { 0 };
-            let Some(slot) = self.slots.get_mut(number).and_then(Option::as_mut) else { continue };
+        for _ in 0..=self.slots.num_buckets() * 2 {
+            let bucket = self.hand;
+            self.hand = if bucket + 1 < self.slots.num_buckets() { bucket + 1 } else { 0 };
+            let Some(slot) = self.slots.get_bucket_mut(bucket) else { continue };
             let expired = slot.header.expired(now);
             if spared == Some(slot.key()) || (slot.used && !expired) {
                 slot.used = false;
                 continue;
             }
-            let header = slot.header;
-            let hash = hashing.hash_one(slot.key());
-            if let Ok(entry) = self.index.find_entry(hash, |found| *found as usize == number) {
-                let (number, _) = entry.remove();
-                self.release(number);
-            }
-            self.count_removal(&header, expired, now);
+            let (slot, _) = self.slots.get_bucket_entry(bucket).ok()?.remove();
+            self.discharge(slot.payload());
+            self.count_removal(&slot.header, expired, now);
             return Some(());
         }
         None
@@ -158,10 +143,10 @@ impl Shard {
     pub(crate) fn stats(&self, now: Seconds) -> Stats {
         let oldest = self.items().map(|slot| slot.header.last_access).min();
         Stats {
-            items: self.index.len() as u64,
+            items: self.slots.len() as u64,
             bytes: self.bytes,
             payload_bytes: self.payload,
-            index_bytes: (self.index.capacity() * INDEX_BYTES) as u64,
+            index_bytes: self.slots.allocation_size() as u64,
             oldest_use_secs: oldest.map_or(0, |used| now.saturating_sub(used)),
             ..self.counters.clone()
         }
@@ -177,18 +162,16 @@ impl Shard {
 
     /// The items, in no order.
     pub(crate) fn items(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter().flatten()
+        self.slots.iter()
     }
 
-    /// The number of the slot of a live item.
+    /// The bucket of a live item.
     #[inline]
-    fn find(&mut self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Option<u32> {
-        let slots = &self.slots;
-        let same = |number: &u32| slot_at(slots, *number).is_some_and(|slot| slot.key() == key.key);
-        let number = *self.index.find(key.hash, same)?;
-        let header = slot_at(slots, number)?.header;
+    fn find(&mut self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Option<usize> {
+        let bucket = self.slots.find_bucket_index(key.hash, |slot| slot.key() == key.key)?;
+        let header = self.slots.get_bucket(bucket)?.header;
         if !header.expired(now) {
-            return Some(number);
+            return Some(bucket);
         }
         if matches!(op, Op::Fetch(_)) {
             self.counters.get_expired += 1;
@@ -202,38 +185,19 @@ impl Shard {
         let slot = Slot::new(key.key, header, value);
         self.counters.stored += 1;
         self.charge(slot.payload());
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None => u32::try_from(self.slots.len()).unwrap_or(u32::MAX),
-        };
-        match self.slots.get_mut(number as usize) {
-            Some(place) => *place = Some(slot),
-            None => self.slots.push(Some(slot)),
-        }
-        let slots = &self.slots;
-        self.index.insert_unique(key.hash, number, |number| {
-            slot_at(slots, *number).map_or(0, |slot| key.hashing.hash_one(slot.key()))
-        });
+        self.slots.insert_unique(key.hash, slot, |slot| key.hashing.hash_one(slot.key()));
     }
 
-    fn replace(&mut self, number: Option<u32>, header: Header, value: &NewValue<'_>) {
-        let slot = number.and_then(|number| self.slots.get_mut(number as usize)?.as_mut());
-        let Some(slot) = slot else { return };
+    fn replace(&mut self, bucket: Option<usize>, header: Header, value: &NewValue<'_>) {
+        let Some(slot) = bucket.and_then(|bucket| self.slots.get_bucket_mut(bucket)) else {
+            return;
+        };
         let before = slot.payload();
         slot.put(header, value);
         let after = slot.payload();
         self.counters.stored += 1;
         self.discharge(before);
         self.charge(after);
-    }
-
-    /// Empties a slot that the index no longer names.
-    fn release(&mut self, number: u32) {
-        let slot = self.slots.get_mut(number as usize).and_then(Option::take);
-        if let Some(slot) = slot {
-            self.discharge(slot.payload());
-            self.free.push(number);
-        }
     }
 
     fn charge(&mut self, payload: usize) {
@@ -264,9 +228,4 @@ impl Shard {
 /// Whether an item of `payload` bytes in place of one that costs `old` is within `room`.
 fn fits(old: u64, payload: usize, room: u64) -> bool {
     cost(payload).saturating_sub(old) <= room
-}
-
-#[inline]
-fn slot_at(slots: &[Option<Slot>], number: u32) -> Option<&Slot> {
-    slots.get(number as usize)?.as_ref()
 }

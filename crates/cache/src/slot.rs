@@ -7,7 +7,7 @@ use larder_protocol::{Header, NewValue, Value};
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) header: Header,
-    /// Used since the clock hand last passed.
+    /// Used, or new, since the clock hand last passed.
     pub(crate) used: bool,
     body: Body,
 }
@@ -31,7 +31,7 @@ impl Slot {
     /// A new item.
     pub(crate) fn new(key: &[u8], header: Header, value: &NewValue<'_>) -> Self {
         let (first, second) = value.parts(&[]);
-        Self { header, used: false, body: Body::new(key, first, second) }
+        Self { header, used: true, body: Body::new(key, first, second) }
     }
 
     #[inline]
@@ -133,14 +133,11 @@ impl Body {
 /// under the lock costs more than counting references.
 const LARGE_BYTES: usize = 8 << 10;
 
-/// What an item costs of the limit, in bytes: its allocation as a malloc rounds it, its slot, and
-/// its share of the index.
+/// What an item costs of the limit, in bytes: its allocation as a malloc rounds it, and its slot in
+/// a table that is two thirds full, the middle between full and just grown.
 #[inline]
 pub(crate) fn cost(payload: usize) -> u64 {
     let allocated = (payload + 8).next_multiple_of(16).max(32);
-    (allocated + size_of::<Option<Slot>>() + INDEX_BYTES) as u64
+    let slot = (size_of::<Slot>() + 1) * 3 / 2;
+    (allocated + slot) as u64
 }
-
-/// An item's share of the index, in bytes: 4 for the slot's number and 1 of control, at a load of
-/// 7/8 at most.
-pub(crate) const INDEX_BYTES: usize = 7;
