@@ -1,0 +1,383 @@
+//! A server over a real socket, with a backend that answers at once, later, or when it is told.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by failing"
+)]
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use larder_protocol::{Hit, Op, Outcome, Seconds, Store, Value};
+use larder_server::{Backend, Listener, Overflow, Session, Settings, StatsGroup, run};
+use tokio::sync::oneshot;
+
+/// How long a condition may take to become true.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keys that begin with `later` are answered when [`Fake::answer`] says so, in any order.
+#[derive(Default)]
+struct Fake {
+    items: Mutex<HashMap<Vec<u8>, Value<'static>>>,
+    waiting: Mutex<Vec<(Vec<u8>, oneshot::Sender<Outcome<'static>>)>>,
+}
+
+impl Fake {
+    /// Waits until a command on `key` waits, and answers it.
+    fn answer(&self, key: &str, outcome: Outcome<'static>) {
+        let sender = until("the command comes", || {
+            let mut waiting = self.waiting.lock().unwrap();
+            let found = waiting.iter().position(|(waiting, _)| waiting == key.as_bytes())?;
+            Some(waiting.remove(found).1)
+        });
+        // The connection may be gone.
+        let _ = sender.send(outcome);
+    }
+}
+
+#[derive(Clone)]
+struct FakeSession(Arc<Fake>);
+
+type Answer = Pin<Box<dyn Future<Output = Outcome<'static>> + Send>>;
+
+impl Session for FakeSession {
+    type Pending = Answer;
+
+    fn execute<R: FnOnce(Outcome<'_>)>(
+        &mut self,
+        key: &[u8],
+        op: &Op<'_>,
+        now: Seconds,
+        respond: R,
+    ) -> Option<Answer> {
+        if key.starts_with(b"later") {
+            let (sender, receiver) = oneshot::channel();
+            self.0.waiting.lock().unwrap().push((key.to_vec(), sender));
+            return Some(Box::pin(async { receiver.await.unwrap_or(Outcome::Failed("dropped")) }));
+        }
+        let mut items = self.0.items.lock().unwrap();
+        let current = items.get(key).map(|value| larder_protocol::Item {
+            header: header(now),
+            value: value.clone(),
+        });
+        if let Op::Store(Store { value, .. }) = op {
+            items.insert(key.to_vec(), Value::Slice(value).into_owned());
+        }
+        drop(items);
+        respond(larder_protocol::decide(current, op, now, || 1).outcome);
+        None
+    }
+
+    fn flush_all(&mut self, _at: Seconds, _now: Seconds) -> Option<Answer> {
+        self.0.items.lock().unwrap().clear();
+        None
+    }
+}
+
+fn header(now: Seconds) -> larder_protocol::Header {
+    larder_protocol::Header {
+        cas: 1,
+        client_flags: 0,
+        exptime: 0,
+        last_access: now,
+        marks: larder_protocol::Marks::default(),
+    }
+}
+
+struct FakeBackend(Arc<Fake>);
+
+impl Backend for FakeBackend {
+    type Session = FakeSession;
+
+    fn session(&self) -> FakeSession {
+        FakeSession(Arc::clone(&self.0))
+    }
+
+    fn refused(&self, key: &[u8], _now: Seconds) {
+        self.0.items.lock().unwrap().remove(key);
+    }
+
+    fn stats(&self, _group: StatsGroup, _now: Seconds, _emit: &mut dyn FnMut(&str, &str)) {}
+
+    fn list(&self, _most: usize, _now: Seconds, _emit: &mut dyn FnMut(&[u8], usize, Seconds)) {}
+
+    fn reset_stats(&self) {}
+
+    fn set_memory_limit(&self, _bytes: u64, _now: Seconds) -> Result<(), &'static str> {
+        Ok(())
+    }
+}
+
+/// A running server, stopped when it is dropped.
+struct Running {
+    address: SocketAddr,
+    fake: Arc<Fake>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(settings: Settings) -> Self {
+        let listener = Listener::tcp("127.0.0.1:0".parse().unwrap(), 128).unwrap();
+        let address = listener.tcp_address().unwrap();
+        let fake = Arc::new(Fake::default());
+        let backend = Arc::new(FakeBackend(Arc::clone(&fake)));
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            run(vec![listener], backend, settings, shutdown).unwrap();
+        });
+        Self { address, fake, stop: Some(stop), thread: Some(thread) }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    fn tell_to_stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tell_to_stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn one_worker() -> Settings {
+    Settings { workers: 1, drain_timeout: PATIENCE, ..Settings::default() }
+}
+
+fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn expect(stream: &mut TcpStream, expected: &str) {
+    let mut bytes = vec![0; expected.len()];
+    stream.read_exact(&mut bytes).unwrap();
+    assert_eq!(String::from_utf8_lossy(&bytes), expected);
+}
+
+fn rest(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn hit(value: &'static str) -> Outcome<'static> {
+    Outcome::Hit(Hit {
+        before: header(0),
+        exptime: 0,
+        created: false,
+        won: false,
+        value: Value::Slice(value.as_bytes()),
+    })
+}
+
+#[test]
+fn answers_keep_the_order_of_requests() {
+    let server = Running::start(one_worker());
+    let mut client = server.connect();
+    client
+        .write_all(b"set a 0 0 1\r\nx\r\nget later1 a later2\r\nmn\r\nget later3\r\nversion\r\n")
+        .unwrap();
+    expect(&mut client, "STORED\r\n");
+    server.fake.answer("later3", Outcome::Miss);
+    server.fake.answer("later2", hit("two"));
+    server.fake.answer("later1", hit("one"));
+    expect(
+        &mut client,
+        "VALUE later1 0 3\r\none\r\nVALUE a 0 1\r\nx\r\nVALUE later2 0 3\r\ntwo\r\nEND\r\nMN\r\nEND\r\nVERSION ",
+    );
+}
+
+#[test]
+fn one_slow_key_stalls_nobody_else() {
+    let server = Running::start(one_worker());
+    let mut slow = server.connect();
+    slow.write_all(b"get later\r\n").unwrap();
+    let mut quick = server.connect();
+    quick.write_all(b"mn\r\n").unwrap();
+    expect(&mut quick, "MN\r\n");
+    server.fake.answer("later", Outcome::Miss);
+    expect(&mut slow, "END\r\n");
+}
+
+#[test]
+fn a_client_that_does_not_read_is_not_read_from() {
+    let server = Running::start(one_worker());
+    let mut deaf = server.connect();
+    let value = "v".repeat(100_000);
+    deaf.write_all(format!("set big 0 0 {}\r\n{value}\r\n", value.len()).as_bytes()).unwrap();
+    expect(&mut deaf, "STORED\r\n");
+    // It asks until its own requests no longer fit into the sockets' buffers.
+    deaf.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let requests = b"get big big big big\r\n".repeat(1000);
+    let mut sent = 0_usize;
+    let stuck = loop {
+        match deaf.write(&requests) {
+            Ok(written) => sent += written,
+            Err(error) => break error,
+        }
+        assert!(sent < 200 << 20, "the server goes on reading");
+    };
+    assert_eq!(stuck.kind(), std::io::ErrorKind::WouldBlock);
+    let mut other = server.connect();
+    other.write_all(b"mn\r\n").unwrap();
+    expect(&mut other, "MN\r\n");
+    // Once it reads, it gets what it asked for.
+    expect(&mut deaf, &format!("VALUE big 0 {}\r\n", value.len()));
+    expect(&mut deaf, &value);
+    expect(&mut deaf, &format!("\r\nVALUE big 0 {}\r\n", value.len()));
+}
+
+#[test]
+fn turns_end_and_nothing_is_left_behind() {
+    let server = Running::start(Settings { requests_per_turn: 1, ..one_worker() });
+    let mut client = server.connect();
+    client.write_all(&b"mn\r\n".repeat(500)).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(&mut client), "MN\r\n".repeat(500));
+}
+
+#[test]
+fn what_was_asked_before_half_a_connection_closed_is_answered() {
+    let server = Running::start(one_worker());
+    let mut client = server.connect();
+    client.write_all(b"get later\r\nmn\r\nget a\r\nset b 0 0 5\r\nhal").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    server.fake.answer("later", Outcome::Miss);
+    assert_eq!(rest(&mut client), "END\r\nMN\r\nEND\r\n");
+}
+
+#[test]
+fn one_connection_too_many_is_told() {
+    let server = Running::start(Settings { max_connections: 1, ..one_worker() });
+    let mut first = server.connect();
+    first.write_all(b"mn\r\n").unwrap();
+    expect(&mut first, "MN\r\n");
+    assert_eq!(rest(&mut server.connect()), "ERROR Too many open connections\r\n");
+    drop(first);
+    until("there is room again", || {
+        let mut next = server.connect();
+        next.write_all(b"mn\r\n").ok()?;
+        let mut answer = [0; 4];
+        next.read_exact(&mut answer).ok().filter(|()| &answer == b"MN\r\n")
+    });
+}
+
+#[test]
+fn one_connection_too_many_waits_if_it_may() {
+    let settings = Settings { max_connections: 1, overflow: Overflow::Wait, ..one_worker() };
+    let server = Running::start(settings);
+    let mut first = server.connect();
+    first.write_all(b"mn\r\n").unwrap();
+    expect(&mut first, "MN\r\n");
+    let mut second = server.connect();
+    second.write_all(b"mn\r\n").unwrap();
+    second.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(second.read_exact(&mut [0]).is_err(), "it is not served beside the first");
+    drop(first);
+    second.set_read_timeout(Some(PATIENCE)).unwrap();
+    expect(&mut second, "MN\r\n");
+}
+
+#[test]
+fn a_stop_answers_what_is_owed_and_sends_the_idle_away() {
+    let mut server = Running::start(one_worker());
+    let mut idle = server.connect();
+    let mut owed = server.connect();
+    owed.write_all(b"mn\r\nget later\r\n").unwrap();
+    expect(&mut owed, "MN\r\n");
+    idle.write_all(b"mn\r\n").unwrap();
+    expect(&mut idle, "MN\r\n");
+    server.tell_to_stop();
+    assert_eq!(rest(&mut idle), "");
+    assert!(!server.has_stopped());
+    server.fake.answer("later", hit("late"));
+    assert_eq!(rest(&mut owed), "VALUE later 0 4\r\nlate\r\nEND\r\n");
+    until("it ends", || server.has_stopped().then_some(()));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever() {
+    let drain_timeout = Duration::from_millis(200);
+    let mut server = Running::start(Settings { drain_timeout, ..one_worker() });
+    let mut owed = server.connect();
+    owed.write_all(b"get later\r\n").unwrap();
+    until("it is asked", || (!server.fake.waiting.lock().unwrap().is_empty()).then_some(()));
+    server.tell_to_stop();
+    until("it ends", || server.has_stopped().then_some(()));
+    assert_eq!(rest(&mut owed), "");
+}
+
+#[test]
+fn the_idle_are_sent_away_and_the_busy_are_not() {
+    let idle_timeout = Some(Duration::from_secs(2));
+    let server = Running::start(Settings { idle_timeout, ..one_worker() });
+    let mut idle = server.connect();
+    let mut busy = server.connect();
+    let ended = thread::spawn(move || rest(&mut idle));
+    until("the idle one is gone", || {
+        busy.write_all(b"mn\r\n").unwrap();
+        expect(&mut busy, "MN\r\n");
+        ended.is_finished().then_some(())
+    });
+    assert_eq!(ended.join().unwrap(), "");
+}
+
+#[test]
+fn a_refused_value_is_read_past_and_its_older_one_forgotten() {
+    let server = Running::start(one_worker());
+    let mut client = server.connect();
+    client.write_all(b"set k 0 0 3\r\nold\r\nset k 0 0 2000000\r\n").unwrap();
+    expect(&mut client, "STORED\r\nSERVER_ERROR object too large for cache\r\n");
+    for _ in 0..20 {
+        client.write_all(&[b'x'; 100_000]).unwrap();
+    }
+    client.write_all(b"\r\nget k\r\n").unwrap();
+    expect(&mut client, "END\r\n");
+}
+
+#[test]
+fn connections_and_workers_are_counted() {
+    let server = Running::start(Settings { workers: 3, ..one_worker() });
+    let mut clients: Vec<_> = (0..9).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.write_all(b"mn\r\n").unwrap();
+        expect(client, "MN\r\n");
+    }
+    let mut client = server.connect();
+    client.write_all(b"stats\r\nquit\r\n").unwrap();
+    let stats = rest(&mut client);
+    assert!(stats.contains("STAT curr_connections 10\r\n"), "{stats}");
+    assert!(stats.contains("STAT threads 3\r\n"), "{stats}");
+}
