@@ -15,7 +15,8 @@ static FILTER: OnceLock<Handle<Targets, Registry>> = OnceLock::new();
 pub(crate) fn init(verbosity: u8) {
     let (filter, handle) = reload::Layer::new(filter(verbosity.into()));
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
-    // It fails where a log is being kept already, which then goes on.
+    // What the engine of the store logs, through the crate `log`, is heard too. It fails where a
+    // log is being kept already, which then goes on.
     if tracing_subscriber::registry().with(lines.with_filter(filter)).try_init().is_ok() {
         FILTER.set(handle).ok();
     }

@@ -323,7 +323,7 @@ fn a_volume_that_fills_up_loses_nothing_that_was_answered() {
     let read = block_on(session.execute(b"key0", &Op::Fetch(Fetch::GET), NOW));
     assert!(matches!(read, Outcome::Hit(_)));
     store.close().unwrap_err();
-    volume.mount("remount,size=600m");
+    volume.mount("remount,size=3g");
     let store = Store::open(&path, options).unwrap();
     let mut session = store.session();
     for number in 0..stored {
