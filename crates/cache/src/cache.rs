@@ -8,7 +8,7 @@ use larder_protocol::{Op, Outcome, Seconds};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::options::Options;
-use crate::shard::{Hashed, Shard};
+use crate::shard::{Hashed, Room, Shard};
 use crate::stats::Stats;
 
 /// Items in memory, up to a limit.
@@ -37,7 +37,9 @@ impl Cache {
     pub fn new(options: &Options) -> Self {
         let shards = options.shards.max(1).next_power_of_two();
         Self {
-            shards: (0..shards).map(|_| CacheLine(Mutex::default())).collect(),
+            shards: (0..shards)
+                .map(|number| CacheLine(Mutex::new(Shard::new(number, shards))))
+                .collect(),
             hashing: RandomState::new(),
             evict: options.evict,
             limit: AtomicU64::new(options.memory_limit),
@@ -55,10 +57,14 @@ impl Cache {
     {
         let hash = self.hashing.hash_one(key);
         let key = Hashed { key, hash, hashing: &self.hashing };
+        if !self.evict && matches!(op, Op::Store(_)) {
+            self.reap(now);
+        }
         let mut shard = self.lock(hash, now);
         let before = shard.bytes();
-        let taken = if self.evict { 0 } else { self.used.load(Ordering::Relaxed) };
-        let room = self.limit.load(Ordering::Relaxed).saturating_sub(taken);
+        let item = self.limit.load(Ordering::Relaxed);
+        let growth = if self.evict { u64::MAX } else { item.saturating_sub(self.used()) };
+        let room = Room { item, growth };
         let mut refused = false;
         shard.execute(key, op, now, room, |outcome| {
             refused = matches!(outcome, Outcome::NoMemory);
@@ -88,7 +94,7 @@ impl Cache {
             // A flush that is due must not be forgotten where it was not yet noticed.
             drop(self.enter(&shard.0, now));
         }
-        self.flush.ask(if at == 0 { now } else { at });
+        self.flush.ask(at);
     }
 
     /// Sets the limit, in bytes, and evicts down to it.
@@ -102,9 +108,17 @@ impl Cache {
         let mut stats =
             Stats { memory_limit: self.limit.load(Ordering::Relaxed), ..Stats::default() };
         for shard in &self.shards {
-            stats.add(&self.enter(&shard.0, now).stats(now));
+            stats.add(&self.enter(&shard.0, now).stats());
         }
         stats
+    }
+
+    /// Seconds since the item was used that was not used for longest. It looks at every item.
+    pub fn oldest_use(&self, now: Seconds) -> Seconds {
+        let uses = self.shards.iter().filter_map(|shard| {
+            self.enter(&shard.0, now).items().map(|slot| slot.header.last_access).min()
+        });
+        uses.min().map_or(0, |oldest| now.saturating_sub(oldest))
     }
 
     /// How many items there are of which size: the upper end of a step of 32 bytes of key and
@@ -175,7 +189,7 @@ impl Cache {
         let mut over = used - limit;
         while over > 0 {
             let before = shard.bytes();
-            if shard.evict(Some(key), now).is_none() {
+            if shard.evict(&self.hashing, Some(key), now).is_none() {
                 break;
             }
             let freed = before - shard.bytes();
@@ -188,26 +202,48 @@ impl Cache {
         }
     }
 
+    /// Where nothing is evicted, what has expired must make room all the same: a few buckets of
+    /// each shard in turn, once the limit is near.
+    fn reap(&self, now: Seconds) {
+        let limit = self.limit.load(Ordering::Relaxed);
+        if self.used() < limit - limit / 16 {
+            return;
+        }
+        for shard in &self.shards {
+            let mut shard = self.enter(&shard.0, now);
+            let before = shard.bytes();
+            shard.reap(&self.hashing, REAPED_BUCKETS, now);
+            self.used.fetch_sub(before - shard.bytes(), Ordering::Relaxed);
+        }
+    }
+
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Evicts from all shards in turn until the limit holds, but not the item of `spared`.
     fn evict_down(&self, spared: Option<&[u8]>, now: Seconds) {
         let mut empty = 0;
         for shard in self.shards.iter().cycle() {
-            if self.used.load(Ordering::Relaxed) <= self.limit.load(Ordering::Relaxed)
-                || empty == self.shards.len()
-            {
+            if self.used() <= self.limit.load(Ordering::Relaxed) || empty == self.shards.len() {
                 return;
             }
             let mut shard = self.enter(&shard.0, now);
             let before = shard.bytes();
-            let found = shard.evict(spared, now);
+            let found = shard.evict(&self.hashing, spared, now);
             self.used.fetch_sub(before - shard.bytes(), Ordering::Relaxed);
             empty = if found.is_some() { 0 } else { empty + 1 };
         }
     }
 }
 
+/// How far the hand of a shard goes on, looking for what has expired, each time a full cache that
+/// does not evict is asked to store.
+const REAPED_BUCKETS: usize = 32;
+
 impl Flush {
-    /// Asks for a flush from the second `at` on.
+    /// Asks for a flush from the second `at` on; 0 is now, whatever clocks do later. Of two at the
+    /// same moment, one is as good as both.
     fn ask(&self, at: Seconds) {
         let number = (self.0.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         self.0.store(number << 32 | u64::from(at), Ordering::Release);

@@ -17,13 +17,30 @@ pub(crate) struct Shard {
     hand: usize,
     /// The last cas unique given out.
     cas: u64,
+    /// How far the next one is: shards share the numbers, so that no two items have the same.
+    cas_step: u64,
     /// The last flush carried out here.
     flushed: u64,
-    /// Bytes used, by [`cost`].
-    bytes: u64,
+    /// Bytes of the items' allocations, by [`cost`].
+    allocated: u64,
     /// Of these, bytes of keys and values.
     payload: u64,
     counters: Stats,
+}
+
+/// How much a command may use, in bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Room {
+    /// The largest item.
+    pub(crate) item: u64,
+    /// By how much what is used may grow.
+    pub(crate) growth: u64,
+}
+
+impl Room {
+    fn has(self, growth: u64, item: u64) -> bool {
+        item <= self.item && growth <= self.growth
+    }
 }
 
 /// A key, its hash, and how keys are hashed here.
@@ -35,32 +52,38 @@ pub(crate) struct Hashed<'a> {
 }
 
 impl Shard {
-    /// Bytes used.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+    /// An empty shard, the `number`th of `shards`.
+    pub(crate) fn new(number: usize, shards: usize) -> Self {
+        Self { cas: number as u64, cas_step: shards as u64, ..Self::default() }
     }
 
-    /// Does `op` and gives the answer to `respond`. `room` is by how many bytes one item may grow.
+    /// Bytes used, by items and the table of them.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
+        self.allocated + self.slots.allocation_size() as u64
+    }
+
+    /// Does `op` and gives the answer to `respond`.
     #[inline]
     pub(crate) fn execute<R: FnOnce(Outcome<'_>)>(
         &mut self,
         key: Hashed<'_>,
         op: &Op<'_>,
         now: Seconds,
-        room: u64,
+        room: Room,
         respond: R,
     ) {
         let found = self.find(key, op, now);
-        let cas = &mut self.cas;
+        let (cas, step) = (&mut self.cas, self.cas_step);
         let next_cas = || {
-            *cas += 1;
+            *cas += step;
             *cas
         };
         let slot = found.and_then(|bucket| self.slots.get_bucket_mut(bucket));
         let Some(slot) = slot else {
             let Verdict { outcome, change } = decide(None, op, now, next_cas);
             return match change {
-                Change::Put(header, value) if fits(0, key.key.len() + value.len_after(0), room) => {
+                Change::Put(header, value) if self.has_room_for(key.key, &value, room) => {
                     self.insert(key, header, &value);
                     respond(outcome);
                 }
@@ -81,13 +104,14 @@ impl Shard {
             }
             Change::Put(header, value) => {
                 let outcome = outcome.into_owned();
-                let old = slot.payload();
-                if fits(cost(old), key.key.len() + value.len_after(old_len), room) {
+                let old = cost(slot.payload());
+                let new = cost(key.key.len() + value.len_after(old_len));
+                if room.has(new.saturating_sub(old), new) {
                     self.replace(found, header, &value);
                     respond(outcome);
                 } else {
                     // Better no value than one that its client believes replaced.
-                    if matches!(op, Op::Store(Store { mode: Mode::Set, .. })) {
+                    if matches!(op, Op::Store(Store { mode: Mode::Set, compare: None, .. })) {
                         self.remove(key);
                     }
                     respond(Outcome::NoMemory);
@@ -105,29 +129,55 @@ impl Shard {
     pub(crate) fn remove(&mut self, key: Hashed<'_>) {
         if let Ok(entry) = self.slots.find_entry(key.hash, |slot| slot.key() == key.key) {
             let (slot, _) = entry.remove();
-            self.discharge(slot.payload());
+            self.release(&slot, key.hashing);
         }
     }
 
     /// Makes room of one item: an expired one, or the first that the clock hand finds unused since
     /// it last passed, but not the one of `spared`. `None` if there is none.
-    pub(crate) fn evict(&mut self, spared: Option<&[u8]>, now: Seconds) -> Option<()> {
+    pub(crate) fn evict(
+        &mut self,
+        hashing: &RandomState,
+        spared: Option<&[u8]>,
+        now: Seconds,
+    ) -> Option<()> {
         // Twice round: the first pass may only take away marks of use.
         for _ in 0..=self.slots.num_buckets() * 2 {
-            let bucket = self.hand;
-            self.hand = if bucket + 1 < self.slots.num_buckets() { bucket + 1 } else { 0 };
+            let bucket = self.advance_hand();
             let Some(slot) = self.slots.get_bucket_mut(bucket) else { continue };
             let expired = slot.header.expired(now);
             if spared == Some(slot.key()) || (slot.used && !expired) {
                 slot.used = false;
                 continue;
             }
-            let (slot, _) = self.slots.get_bucket_entry(bucket).ok()?.remove();
-            self.discharge(slot.payload());
-            self.count_removal(&slot.header, expired, now);
+            self.take_out(bucket, hashing, expired, now);
             return Some(());
         }
         None
+    }
+
+    /// Removes what has expired among the next `buckets` that the hand passes.
+    pub(crate) fn reap(&mut self, hashing: &RandomState, buckets: usize, now: Seconds) {
+        for _ in 0..buckets.min(self.slots.num_buckets()) {
+            let bucket = self.advance_hand();
+            if self.slots.get_bucket(bucket).is_some_and(|slot| slot.header.expired(now)) {
+                self.take_out(bucket, hashing, true, now);
+            }
+        }
+    }
+
+    fn advance_hand(&mut self) -> usize {
+        let bucket = if self.hand < self.slots.num_buckets() { self.hand } else { 0 };
+        self.hand = bucket + 1;
+        bucket
+    }
+
+    fn take_out(&mut self, bucket: usize, hashing: &RandomState, expired: bool, now: Seconds) {
+        if let Ok(entry) = self.slots.get_bucket_entry(bucket) {
+            let (slot, _) = entry.remove();
+            self.count_removal(&slot.header, expired, now);
+            self.release(&slot, hashing);
+        }
     }
 
     /// Drops every item if `flush`, a number that grows with each flush, was not carried out here.
@@ -136,18 +186,17 @@ impl Shard {
             return;
         }
         let counters = std::mem::take(&mut self.counters);
-        *self = Self { flushed: flush, cas: self.cas, counters, ..Self::default() };
+        let (cas, cas_step) = (self.cas, self.cas_step);
+        *self = Self { flushed: flush, cas, cas_step, counters, ..Self::default() };
     }
 
     /// What is counted here.
-    pub(crate) fn stats(&self, now: Seconds) -> Stats {
-        let oldest = self.items().map(|slot| slot.header.last_access).min();
+    pub(crate) fn stats(&self) -> Stats {
         Stats {
             items: self.slots.len() as u64,
-            bytes: self.bytes,
+            bytes: self.bytes(),
             payload_bytes: self.payload,
             index_bytes: self.slots.allocation_size() as u64,
-            oldest_use_secs: oldest.map_or(0, |used| now.saturating_sub(used)),
             ..self.counters.clone()
         }
     }
@@ -200,14 +249,32 @@ impl Shard {
         self.charge(after);
     }
 
+    /// Whether a new item is within `room`, with what it makes the table grow: a full one doubles.
+    fn has_room_for(&self, key: &[u8], value: &NewValue<'_>, room: Room) -> bool {
+        let full = self.slots.len() == self.slots.capacity();
+        let table = if full { self.slots.allocation_size() as u64 } else { 0 };
+        let item = cost(key.len() + value.len_after(0));
+        room.has(table + item, item)
+    }
+
+    /// Accounts for an item that is no longer in the table, and gives back a table that has become
+    /// far too large.
+    fn release(&mut self, slot: &Slot, hashing: &RandomState) {
+        self.discharge(slot.payload());
+        let items = self.slots.len();
+        if items < self.slots.capacity() / 8 && self.slots.capacity() > MIN_CAPACITY {
+            self.slots.shrink_to(items * 2, |slot| hashing.hash_one(slot.key()));
+        }
+    }
+
     fn charge(&mut self, payload: usize) {
         self.payload += payload as u64;
-        self.bytes += cost(payload);
+        self.allocated += cost(payload);
     }
 
     fn discharge(&mut self, payload: usize) {
         self.payload -= payload as u64;
-        self.bytes -= cost(payload);
+        self.allocated -= cost(payload);
     }
 
     /// Counts an item that is gone without a client's asking.
@@ -225,7 +292,5 @@ impl Shard {
     }
 }
 
-/// Whether an item of `payload` bytes in place of one that costs `old` is within `room`.
-fn fits(old: u64, payload: usize, room: u64) -> bool {
-    cost(payload).saturating_sub(old) <= room
-}
+/// A table of so few slots is not worth giving back.
+const MIN_CAPACITY: usize = 64;

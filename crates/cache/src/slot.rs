@@ -133,11 +133,9 @@ impl Body {
 /// under the lock costs more than counting references.
 const LARGE_BYTES: usize = 8 << 10;
 
-/// What an item costs of the limit, in bytes: its allocation as a malloc rounds it, and its slot in
-/// a table that is two thirds full, the middle between full and just grown.
+/// What key and value cost of the limit, in bytes: their allocation as a malloc rounds it. The slot
+/// is part of the table, which is counted as a whole.
 #[inline]
 pub(crate) fn cost(payload: usize) -> u64 {
-    let allocated = (payload + 8).next_multiple_of(16).max(32);
-    let slot = (size_of::<Slot>() + 1) * 3 / 2;
-    (allocated + slot) as u64
+    (payload + 8).next_multiple_of(16).max(32) as u64
 }

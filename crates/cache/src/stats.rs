@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 /// What a cache has counted. Counters begin again at [`Cache::reset_stats`](crate::Cache), gauges
 /// do not.
 #[derive(Clone, Debug, Default)]
@@ -14,8 +12,6 @@ pub struct Stats {
     pub memory_limit: u64,
     /// Gauge: bytes of the index, which are part of `bytes`.
     pub index_bytes: u64,
-    /// Gauge: seconds since the longest unused item was used.
-    pub oldest_use_secs: u32,
     /// Values stored.
     pub stored: u64,
     /// Fetches that found an item expired.
@@ -34,9 +30,6 @@ pub struct Stats {
     pub expired_unfetched: u64,
     /// Values refused for want of room.
     pub out_of_memory: u64,
-    /// Gauge: items by size, in steps of 32 bytes of key and value: the upper end of the step, and
-    /// how many. Filled only by [`Cache::sizes`](crate::Cache::sizes).
-    pub sizes: BTreeMap<usize, u64>,
 }
 
 impl Stats {
@@ -46,7 +39,6 @@ impl Stats {
         self.bytes += other.bytes;
         self.payload_bytes += other.payload_bytes;
         self.index_bytes += other.index_bytes;
-        self.oldest_use_secs = self.oldest_use_secs.max(other.oldest_use_secs);
         self.stored += other.stored;
         self.get_expired += other.get_expired;
         self.evictions += other.evictions;

@@ -20,6 +20,7 @@ pub(crate) fn get(arguments: &[u8]) -> Request<'_> {
         new_cas: flags.new_cas,
         binary_key: key.base64,
         bump: !flags.has(b'u'),
+        may_win: true,
     });
     let shape = Shape::MetaGet { value: flags.has(b'v'), unless_cas: flags.compare };
     flags.request(key, op, shape)
@@ -84,7 +85,7 @@ pub(crate) fn delete(arguments: &[u8]) -> Request<'_> {
 pub(crate) fn arithmetic(arguments: &[u8]) -> Request<'_> {
     let (key, flags) = match key_and_flags(arguments) {
         Ok(found) => found,
-        Err(_) if readable(arguments) => {
+        Err(line) if readable(arguments) && line != OPAQUE_TOO_LONG => {
             return refused("CLIENT_ERROR invalid or duplicate flag", false);
         }
         Err(line) => return refused(line, false),
@@ -224,7 +225,7 @@ impl<'a> Flags<'a> {
                 self.mode = Some(token.first().copied().unwrap_or_default());
                 Ok(())
             }
-            b'O' if token.len() >= MAX_OPAQUE_LEN => Err("CLIENT_ERROR opaque token too long"),
+            b'O' if token.len() >= MAX_OPAQUE_LEN => Err(OPAQUE_TOO_LONG),
             // Being seen is all these need; P and L are for proxies.
             b'I' | b'L' | b'O' | b'P' | b'c' | b'f' | b'h' | b'k' | b'l' | b'q' | b's' | b't'
             | b'u' | b'v' | b'x' => Ok(()),
@@ -263,4 +264,5 @@ const MAX_WORDS: usize = 20;
 /// The longest opaque, its `O` included.
 const MAX_OPAQUE_LEN: usize = 32;
 
+const OPAQUE_TOO_LONG: &str = "CLIENT_ERROR opaque token too long";
 const BAD_TOKEN: &str = "CLIENT_ERROR bad token in command line format";

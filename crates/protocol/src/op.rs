@@ -51,6 +51,8 @@ pub struct Fetch {
     pub binary_key: bool,
     /// Whether this counts as use of the item (all but `u` and `me`).
     pub bump: bool,
+    /// Whether the client can be told that it won: only then is a stale item's win its (`mg`).
+    pub may_win: bool,
 }
 
 impl Fetch {
@@ -63,6 +65,7 @@ impl Fetch {
         new_cas: None,
         binary_key: false,
         bump: true,
+        may_win: false,
     };
 }
 

@@ -233,7 +233,7 @@ fn meta_debug(form: &Form<'_>, hit: &Hit<'_>, now: Seconds, out: &mut impl Outpu
     let mut scratch = [0; MAX_KEY_LEN];
     let key_len = form.key.bytes(&mut scratch).len();
     out.put(b"ME ");
-    out.put(form.key.text);
+    kept_key(form.key, before.marks, out);
     match before.ttl(now) {
         None => out.put(b" exp=-1"),
         Some(left) => number(b" exp=", u64::from(left), out),
@@ -284,22 +284,26 @@ fn own_key(key: Key<'_>, out: &mut impl Output) {
     }
 }
 
+/// The key as the item has it, for `k`.
+fn item_key(key: Key<'_>, marks: Marks, out: &mut impl Output) {
+    out.put(b" k");
+    kept_key(key, marks, out);
+    if marks.has(Marks::BINARY_KEY) {
+        out.put(b" b");
+    }
+}
+
 /// The key as the item has it: in base64 if that is how the item was stored, however it was asked
 /// for.
-fn item_key(key: Key<'_>, marks: Marks, out: &mut impl Output) {
+fn kept_key(key: Key<'_>, marks: Marks, out: &mut impl Output) {
     match (key.base64, marks.has(Marks::BINARY_KEY)) {
-        (true, false) => {
-            out.put(b" k");
-            out.put(key.bytes(&mut [0; MAX_KEY_LEN]));
-        }
+        (true, false) => out.put(key.bytes(&mut [0; MAX_KEY_LEN])),
         (false, true) => {
             let mut text = [0; MAX_KEY_LEN.div_ceil(3) * 4];
             let len = BASE64.encode_slice(key.text, &mut text).unwrap_or(0);
-            out.put(b" k");
             out.put(text.get(..len).unwrap_or_default());
-            out.put(b" b");
         }
-        _ => own_key(key, out),
+        _ => out.put(key.text),
     }
 }
 

@@ -180,7 +180,8 @@ fn fetch<'item>(
         return vivify(op, now, next_cas);
     };
     let exptime = op.ttl.map_or(before.exptime, |ttl| ttl.at(now));
-    let won = !before.marks.has(Marks::WON)
+    let won = op.may_win
+        && !before.marks.has(Marks::WON)
         && (before.marks.has(Marks::STALE) || recache_is_due(op, &before, exptime, now));
     let header = Header {
         exptime,

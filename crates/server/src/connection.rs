@@ -4,10 +4,13 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use larder_protocol::{Parsed, parse};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 use tracing::debug;
 
 use crate::backend::Backend;
@@ -50,12 +53,16 @@ struct Connection<'a, B: Backend, S> {
     skip: usize,
     /// The rest of a `get` whose replies had to be written first.
     rest: Option<Rest>,
+    /// How many requests are left of this turn.
+    turns: usize,
     /// Whether the last turn ended before the input did.
     more: bool,
     /// Whether the client has sent all it will.
     ended: bool,
     /// Whether nothing more is to be carried out.
     closing: bool,
+    /// Whether the client was read from once more after it was told to leave.
+    last_read: bool,
 }
 
 impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
@@ -69,9 +76,11 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             need: 1,
             skip: 0,
             rest: None,
+            turns: shared.settings.requests_per_turn,
             more: false,
             ended: false,
             closing: false,
+            last_read: false,
         }
     }
 
@@ -83,12 +92,37 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         .await;
         while poll_fn(|cx| self.poll_input(cx)).await? {
             self.carry_out();
-            if self.more {
+            if self.more || self.turns == 0 {
                 self.flush().await?;
                 tokio::task::yield_now().await;
+                self.begin_turn();
             }
         }
-        Ok(())
+        self.say_goodbye().await
+    }
+
+    fn begin_turn(&mut self) {
+        // A turn of no request would never end.
+        self.turns = self.desk.shared.settings.requests_per_turn.max(1);
+    }
+
+    /// Closes a connection whose client may still be sending, so that what was written arrives: a
+    /// socket closed with bytes unread is reset, and takes replies on their way with it.
+    async fn say_goodbye(&mut self) -> io::Result<()> {
+        if !self.closing || self.ended {
+            return Ok(());
+        }
+        self.stream.shutdown().await?;
+        let mut unread = buffers::take_input();
+        let drained = async {
+            while self.stream.read_buf(&mut unread).await? > 0 {
+                unread.clear();
+            }
+            io::Result::Ok(())
+        };
+        let result = timeout(GOODBYE, drained).await;
+        buffers::give_input(unread);
+        result.unwrap_or(Ok(()))
     }
 
     /// Writes what the socket takes now.
@@ -105,6 +139,14 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
 
     /// Writes replies until there is something to carry out. `false` when the connection is done.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let poll = self.poll_once(cx);
+        if poll.is_pending() {
+            self.begin_turn();
+        }
+        poll
+    }
+
+    fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let outbox = &mut self.desk.outbox;
         let counters = self.desk.counters;
         outbox.poll_answers(cx, counters, clock::now);
@@ -125,24 +167,29 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         if self.ended {
             return Poll::Pending;
         }
+        let owes_nothing = self.desk.outbox.is_empty();
+        if owes_nothing && self.peer.found_idle() {
+            self.desk.shared.idle_kicks.fetch_add(1, Ordering::Relaxed);
+            return Poll::Ready(Ok(false));
+        }
+        let leaving = self.peer.dismissed() && self.input.is_empty();
+        if leaving && self.last_read {
+            // A client that never pauses would keep the server from ending.
+            self.closing = true;
+            return if owes_nothing { Poll::Ready(Ok(false)) } else { Poll::Pending };
+        }
+        self.last_read |= leaving;
         match self.poll_read(cx)? {
             Poll::Ready(0) => {
                 self.ended = true;
-                if self.desk.outbox.is_empty() { Poll::Ready(Ok(false)) } else { Poll::Pending }
+                if owes_nothing { Poll::Ready(Ok(false)) } else { Poll::Pending }
             }
             Poll::Ready(read) => {
                 counters.bytes_read.add(read as u64);
                 Poll::Ready(Ok(true))
             }
-            // Told to leave: not before what is owed is answered, and no half request is cut off
-            // that the client may still complete before the server's patience ends.
-            Poll::Pending
-                if self.peer.dismissed()
-                    && self.desk.outbox.is_empty()
-                    && self.input.is_empty() =>
-            {
-                Poll::Ready(Ok(false))
-            }
+            // Half a request may still be completed, until the server's patience ends.
+            Poll::Pending if leaving && owes_nothing => Poll::Ready(Ok(false)),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -152,9 +199,12 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         if self.input.capacity() == 0 {
             self.input = buffers::take_input();
         }
-        let missing = self.need.saturating_sub(self.input.len());
-        if self.input.capacity() - self.input.len() < missing.max(1) {
-            self.input.reserve_exact(missing.max(buffers::INPUT_BYTES));
+        if self.input.len() == self.input.capacity() {
+            // What was announced is believed as it comes, by doubling: a line alone costs nothing.
+            let missing = self.need.saturating_sub(self.input.len());
+            let more =
+                missing.clamp(buffers::INPUT_BYTES, self.input.len().max(buffers::INPUT_BYTES));
+            self.input.try_reserve_exact(more).map_err(|_| io::ErrorKind::OutOfMemory)?;
         }
         let poll = pin!(self.stream.read_buf(&mut self.input)).poll(cx)?;
         if poll.is_pending() && self.input.is_empty() {
@@ -165,11 +215,12 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
 
     /// Carries out what has come, as far as a turn goes.
     fn carry_out(&mut self) {
+        if self.input.len() - self.position < self.need && self.skip == 0 && self.rest.is_none() {
+            return;
+        }
         let now = clock::now();
-        self.peer.asked(now);
         self.desk.outbox.lend_buffer(buffers::take_output);
         self.more = false;
-        let mut turns = self.desk.shared.settings.requests_per_turn;
         while !self.closing {
             if self.skip > 0 {
                 let skipped = self.skip.min(self.input.len() - self.position);
@@ -180,15 +231,16 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             if input.is_empty() {
                 break;
             }
-            if turns == 0 || !self.desk.outbox.has_room() {
+            if self.turns == 0 || !self.desk.outbox.has_room() {
                 self.more = true;
                 break;
             }
-            turns -= 1;
+            self.turns -= 1;
             if let Some(rest) = self.rest.take() {
                 self.rest = self.desk.go_on(input, rest, now);
-                if self.rest.is_none() {
-                    self.position += rest.consumed;
+                match self.rest {
+                    None => self.position += rest.consumed,
+                    Some(_) => self.turns = 0,
                 }
                 continue;
             }
@@ -198,13 +250,17 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
                     break;
                 }
                 Parsed::Done { request, consumed } => {
+                    self.peer.asked(now);
                     match self.desk.carry_out(request, input, consumed, now) {
                         Next::Request => self.position += consumed,
                         Next::Skip(bytes) => {
                             self.position += consumed;
                             self.skip = bytes;
                         }
-                        Next::Rest(rest) => self.rest = Some(rest),
+                        Next::Rest(rest) => {
+                            self.rest = Some(rest);
+                            self.turns = 0;
+                        }
                         Next::Close => self.closing = true,
                     }
                 }
@@ -230,3 +286,6 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         self.position = 0;
     }
 }
+
+/// How long a connection that the server closes waits for its client to close too.
+const GOODBYE: Duration = Duration::from_secs(1);

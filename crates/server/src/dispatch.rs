@@ -90,7 +90,10 @@ impl<'a, B: Backend> Desk<'a, B> {
             flags: &[],
         };
         let op = Op::Fetch(Fetch { ttl: rest.ttl, ..Fetch::GET });
-        while self.outbox.has_room() {
+        for _ in 0..KEYS_PER_TURN {
+            if !self.outbox.has_room() {
+                break;
+            }
             let Some(key) = keys.next() else {
                 self.outbox.end().put(b"END\r\n");
                 return None;
@@ -205,6 +208,10 @@ impl<'a, B: Backend> Desk<'a, B> {
         }
     }
 }
+
+/// The keys of one `get` that are fetched before others have their turn. A key costs less than a
+/// request, so these are more than the default requests of a turn.
+const KEYS_PER_TURN: usize = 512;
 
 /// memcached's highest level of `verbosity`.
 const MAX_VERBOSITY: u32 = 2;

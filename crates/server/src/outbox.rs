@@ -69,7 +69,10 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         counters: &Counters,
         now: impl Fn() -> Seconds,
     ) {
-        while let Some(first) = self.waiting.front_mut() {
+        // An answer that is not moved is at most what its backend holds anyway.
+        while self.ready.len < MAX_UNSENT
+            && let Some(first) = self.waiting.front_mut()
+        {
             let Poll::Ready(outcome) = Pin::new(&mut first.pending).poll(cx) else { return };
             counters.count(first.tally, &outcome);
             write_reply(&first.form.borrow(), &outcome, now(), &mut self.ready);
@@ -78,7 +81,7 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         }
     }
 
-    /// Writes what can be written. Ready with the number of bytes once all of it is gone.
+    /// Writes what can be written. Ready once all of it is gone.
     #[inline]
     pub(crate) fn poll_write<S: AsyncWrite + Unpin>(
         &mut self,

@@ -1,6 +1,7 @@
 //! The connections there are: to count them, list them, and wake the idle ones.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Waker};
@@ -14,8 +15,10 @@ use tokio::sync::Notify;
 pub(crate) struct Registry {
     peers: Mutex<HashMap<u64, Arc<Peer>>>,
     opened: AtomicU64,
+    /// How many there were when the counters last began.
+    opened_before: AtomicU64,
     /// Told each time a connection closes.
-    pub(crate) closed: Notify,
+    closed: Notify,
 }
 
 /// One connection, as others see it.
@@ -26,8 +29,10 @@ pub(crate) struct Peer {
     pub(crate) listener: Arc<str>,
     /// When it last asked for something.
     last_request: AtomicU32,
-    /// Whether it is told to close once it is owed nothing.
+    /// Whether it is to close once it is owed nothing, since the server ends.
     leaving: AtomicBool,
+    /// Whether it is to close unless it asks for something first.
+    idle: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -45,6 +50,7 @@ impl Registry {
             listener,
             last_request: AtomicU32::new(now),
             leaving: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
             waker: Mutex::default(),
         });
         self.peers.lock().insert(peer.number, Arc::clone(&peer));
@@ -56,9 +62,27 @@ impl Registry {
         self.peers.lock().len()
     }
 
-    /// How many there ever were.
+    /// How many there were since the counters began.
     pub(crate) fn opened(&self) -> u64 {
-        self.opened.load(Ordering::Relaxed)
+        self.opened.load(Ordering::Relaxed) - self.opened_before.load(Ordering::Relaxed)
+    }
+
+    /// The count of all that there were begins again.
+    pub(crate) fn reset(&self) {
+        self.opened_before.store(self.opened.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// Waits until there are fewer than `limit`.
+    pub(crate) async fn fewer_than(&self, limit: usize) {
+        loop {
+            // Listens before it looks, so that no close in between is missed.
+            let mut closed = pin!(self.closed.notified());
+            closed.as_mut().enable();
+            if self.len() < limit {
+                return;
+            }
+            closed.await;
+        }
     }
 
     /// All of them, in the order they came.
@@ -79,16 +103,25 @@ impl Peer {
         now.saturating_sub(self.last_request.load(Ordering::Relaxed))
     }
 
+    /// Notes that it asked for something.
     #[inline]
     pub(crate) fn asked(&self, now: Seconds) {
         self.last_request.store(now, Ordering::Relaxed);
+        if self.idle.load(Ordering::Relaxed) {
+            self.idle.store(false, Ordering::Relaxed);
+        }
     }
 
     /// Tells it to close once it is owed nothing.
     pub(crate) fn dismiss(&self) {
         self.leaving.store(true, Ordering::Release);
-        if let Some(waker) = self.waker.lock().take() {
-            waker.wake();
+        self.wake();
+    }
+
+    /// Tells it to close unless it asks for something first.
+    pub(crate) fn find_idle(&self) {
+        if !self.idle.swap(true, Ordering::Release) {
+            self.wake();
         }
     }
 
@@ -97,7 +130,18 @@ impl Peer {
         self.leaving.load(Ordering::Acquire)
     }
 
-    /// Has `dismiss` wake the task of this context.
+    #[inline]
+    pub(crate) fn found_idle(&self) -> bool {
+        self.idle.load(Ordering::Acquire)
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Has what it is told wake the task of this context.
     pub(crate) fn wake_by(&self, cx: &Context<'_>) {
         *self.waker.lock() = Some(cx.waker().clone());
     }
@@ -113,6 +157,6 @@ pub(crate) struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.registry.peers.lock().remove(&self.peer.number);
-        self.registry.closed.notify_one();
+        self.registry.closed.notify_waiters();
     }
 }

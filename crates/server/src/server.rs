@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep, timeout_at};
+use tokio::time::{interval, sleep, timeout};
 use tracing::{debug, info, warn};
 
 use crate::backend::Backend;
@@ -204,6 +204,8 @@ async fn accept<B: Backend>(
             stream.refuse();
             continue;
         }
+        // Another listener may have taken the last place meanwhile.
+        wait_for_room(&shared).await;
         let entry = shared.registry.enter(peer, Arc::clone(&listener), clock::now());
         let fewest = shared
             .workers
@@ -217,20 +219,15 @@ async fn accept<B: Backend>(
     }
 }
 
-/// Where connections past the limit are to wait: waits until one closes.
+/// Where connections past the limit are to wait: waits until there is room for one.
 async fn wait_for_room<B: Backend>(shared: &Shared<B>) {
-    if shared.settings.overflow == Overflow::Refuse {
-        return;
-    }
-    let full = || shared.registry.len() >= shared.settings.max_connections;
-    if !full() {
+    let limit = shared.settings.max_connections;
+    if shared.settings.overflow == Overflow::Refuse || shared.registry.len() < limit {
         return;
     }
     shared.listen_disabled.fetch_add(1, Ordering::Relaxed);
     shared.accepting.store(false, Ordering::Relaxed);
-    while full() {
-        shared.registry.closed.notified().await;
-    }
+    shared.registry.fewer_than(limit).await;
     shared.accepting.store(true, Ordering::Relaxed);
 }
 
@@ -251,9 +248,8 @@ async fn dismiss_idle<B: Backend>(shared: Arc<Shared<B>>, idle: Duration) {
         seconds.tick().await;
         let now = clock::now();
         for peer in shared.registry.peers() {
-            if Duration::from_secs(peer.idle(now).into()) >= idle && !peer.dismissed() {
-                shared.idle_kicks.fetch_add(1, Ordering::Relaxed);
-                peer.dismiss();
+            if Duration::from_secs(peer.idle(now).into()) >= idle {
+                peer.find_idle();
             }
         }
     }
@@ -262,15 +258,11 @@ async fn dismiss_idle<B: Backend>(shared: Arc<Shared<B>>, idle: Duration) {
 /// Sends every client away and waits until they are gone, as long as patience lasts.
 async fn drain<B: Backend>(shared: &Shared<B>) {
     info!(connections = shared.registry.len(), "stopping");
-    let deadline = Instant::now() + shared.settings.drain_timeout;
     for peer in shared.registry.peers() {
         peer.dismiss();
     }
-    while shared.registry.len() > 0 {
-        if timeout_at(deadline, shared.registry.closed.notified()).await.is_err() {
-            warn!(connections = shared.registry.len(), "closed before they were done");
-            return;
-        }
+    if timeout(shared.settings.drain_timeout, shared.registry.fewer_than(1)).await.is_err() {
+        warn!(connections = shared.registry.len(), "closed before they were done");
     }
 }
 

@@ -71,6 +71,7 @@ impl<B> Shared<B> {
         for worker in &self.workers {
             worker.counters.reset();
         }
+        self.registry.reset();
         for counter in [&self.rejected, &self.idle_kicks, &self.listen_disabled] {
             counter.store(0, Ordering::Relaxed);
         }

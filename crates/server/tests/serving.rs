@@ -64,10 +64,9 @@ impl Session for FakeSession {
             return Some(Box::pin(async { receiver.await.unwrap_or(Outcome::Failed("dropped")) }));
         }
         let mut items = self.0.items.lock().unwrap();
-        let current = items.get(key).map(|value| larder_protocol::Item {
-            header: header(now),
-            value: value.clone(),
-        });
+        let current = items
+            .get(key)
+            .map(|value| larder_protocol::Item { header: header(now), value: value.clone() });
         if let Op::Store(Store { value, .. }) = op {
             items.insert(key.to_vec(), Value::Slice(value).into_owned());
         }
@@ -355,13 +354,81 @@ fn the_idle_are_sent_away_and_the_busy_are_not() {
 }
 
 #[test]
+fn half_a_request_does_not_keep_an_idle_connection() {
+    let idle_timeout = Some(Duration::from_secs(1));
+    let server = Running::start(Settings { idle_timeout, ..one_worker() });
+    let mut line = server.connect();
+    line.write_all(b"get fo").unwrap();
+    let mut value = server.connect();
+    value.write_all(b"set k 0 0 100\r\nhalf").unwrap();
+    assert_eq!(rest(&mut line), "");
+    assert_eq!(rest(&mut value), "");
+    let mut client = server.connect();
+    client.write_all(b"stats\r\nquit\r\n").unwrap();
+    assert!(rest(&mut client).contains("STAT idle_kicks 2\r\n"));
+}
+
+#[test]
+fn a_client_that_never_pauses_does_not_keep_a_server_from_ending() {
+    let mut server = Running::start(one_worker());
+    let mut busy = server.connect();
+    busy.write_all(b"mn\r\n").unwrap();
+    expect(&mut busy, "MN\r\n");
+    let mut output = busy.try_clone().unwrap();
+    let sender = thread::spawn(move || while output.write_all(&b"mn\r\n".repeat(100)).is_ok() {});
+    let reader = thread::spawn(move || rest(&mut busy));
+    server.tell_to_stop();
+    let text = reader.join().unwrap();
+    assert!(text.ends_with("MN\r\n") || text.is_empty(), "no reply is cut");
+    sender.join().unwrap();
+    until("it ends", || server.has_stopped().then_some(()));
+}
+
+#[test]
+fn waiting_connections_are_served_when_others_go() {
+    let settings = Settings { max_connections: 1, overflow: Overflow::Wait, ..one_worker() };
+    let server = Running::start(settings);
+    for _ in 0..20 {
+        let mut first = server.connect();
+        let mut second = server.connect();
+        first.write_all(b"mn\r\n").unwrap();
+        expect(&mut first, "MN\r\n");
+        second.write_all(b"mn\r\n").unwrap();
+        drop(first);
+        expect(&mut second, "MN\r\n");
+    }
+}
+
+#[test]
+fn many_keys_that_miss_leave_turns_to_others() {
+    let server = Running::start(one_worker());
+    let mut greedy = server.connect();
+    let line = [b"get".as_slice(), &b" k".repeat(400_000), b"\r\n"].concat();
+    let writer = thread::spawn(move || {
+        for _ in 0..10 {
+            greedy.write_all(&line).unwrap();
+        }
+        expect(&mut greedy, &"END\r\n".repeat(10));
+    });
+    let mut other = server.connect();
+    let mut answered = 0;
+    while !writer.is_finished() {
+        other.write_all(b"mn\r\n").unwrap();
+        expect(&mut other, "MN\r\n");
+        answered += 1;
+    }
+    writer.join().unwrap();
+    assert!(answered > 10, "{answered} answers while others asked for four million keys");
+}
+
+#[test]
 fn a_refused_value_is_read_past_and_its_older_one_forgotten() {
     let server = Running::start(one_worker());
     let mut client = server.connect();
     client.write_all(b"set k 0 0 3\r\nold\r\nset k 0 0 2000000\r\n").unwrap();
     expect(&mut client, "STORED\r\nSERVER_ERROR object too large for cache\r\n");
     for _ in 0..20 {
-        client.write_all(&[b'x'; 100_000]).unwrap();
+        client.write_all(&vec![b'x'; 100_000]).unwrap();
     }
     client.write_all(b"\r\nget k\r\n").unwrap();
     expect(&mut client, "END\r\n");

@@ -85,7 +85,7 @@ impl Backend for CacheBackend {
             // There are no slab classes: all items are of class 1.
             StatsGroup::Items if stats.items > 0 => {
                 stat("items:1:number", &stats.items);
-                stat("items:1:age", &stats.oldest_use_secs);
+                stat("items:1:age", &self.cache.oldest_use(now));
                 stat("items:1:mem_requested", &stats.payload_bytes);
                 stat("items:1:evicted", &stats.evictions);
                 stat("items:1:evicted_nonzero", &stats.evicted_with_ttl);

@@ -44,6 +44,7 @@ fn fetches_as_meta() {
         new_cas: Some(3),
         binary_key: true,
         bump: false,
+        may_win: true,
     };
     assert_eq!(
         meta_text(b"foo", Op::Fetch(full), Wishes::VALUE, None),
@@ -218,8 +219,16 @@ fn op(value: &'static [u8]) -> impl Strategy<Value = Op<'static>> {
             |(ttl, recache, vivify, new_cas, (ttl_before_recache, bump))| {
                 let (ttl, recache) = (Some(ttl), Some(recache));
                 let binary_key = false;
-                let fetch =
-                    Fetch { ttl, vivify, recache, ttl_before_recache, new_cas, binary_key, bump };
+                let fetch = Fetch {
+                    ttl,
+                    vivify,
+                    recache,
+                    ttl_before_recache,
+                    new_cas,
+                    binary_key,
+                    bump,
+                    may_win: true,
+                };
                 Op::Fetch(fetch)
             }
         ),

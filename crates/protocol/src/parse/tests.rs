@@ -135,6 +135,7 @@ fn meta_flags_are_checked() {
         (b"mg k Tx\r\n", "CLIENT_ERROR bad token in command line format"),
         (b"mg !!!! b\r\n", "CLIENT_ERROR error decoding key"),
         (b"md k O01234567890123456789012345678901\r\n", "CLIENT_ERROR opaque token too long"),
+        (b"ma k O01234567890123456789012345678901\r\n", "CLIENT_ERROR opaque token too long"),
         (b"mg k a\x80\r\n", "CLIENT_ERROR invalid flag"),
         (b"mg\r\n", "CLIENT_ERROR bad command line format"),
     ] {

@@ -64,17 +64,22 @@ fn a_touch_sets_the_exptime_and_leaves_the_cas_unique() {
 #[test]
 fn a_stale_item_is_won_once() {
     let stale = with(stored(b"v"), |header| header.marks = Marks::STALE);
-    let Verdict { outcome, change } = on(stale, &Op::Fetch(Fetch::GET));
+    let classic = on(stale.clone(), &Op::Fetch(Fetch::GET));
+    assert!(!hit(classic.outcome).won, "a get could not tell its client");
+    assert!(!put_header(&classic.change).marks.has(Marks::WON));
+    let mg = Op::Fetch(Fetch { may_win: true, ..Fetch::GET });
+    let Verdict { outcome, change } = on(stale, &mg);
     assert!(hit(outcome).won);
     let after = put_header(&change);
     assert!(matches!(change, Change::Header(_)), "a win has to be kept");
     let again = with(stored(b"v"), |header| *header = after);
-    assert!(!hit(on(again, &Op::Fetch(Fetch::GET)).outcome).won);
+    assert!(!hit(on(again, &mg).outcome).won);
 }
 
 #[test]
 fn recache_is_won_when_less_is_left() {
-    let op = |recache| Op::Fetch(Fetch { recache: Some(Exptime(recache)), ..Fetch::GET });
+    let op =
+        |recache| Op::Fetch(Fetch { recache: Some(Exptime(recache)), may_win: true, ..Fetch::GET });
     let expiring = || with(stored(b"v"), |header| header.exptime = NOW + 30);
     assert!(!hit(on(expiring(), &op(30)).outcome).won);
     assert!(hit(on(expiring(), &op(31)).outcome).won);
@@ -85,7 +90,7 @@ fn recache_is_won_when_less_is_left() {
 fn recache_looks_at_the_exptime_that_stands_before_it() {
     let op = |ttl_before_recache| {
         let (ttl, recache) = (Some(Exptime(100)), Some(Exptime(31)));
-        Op::Fetch(Fetch { ttl, recache, ttl_before_recache, ..Fetch::GET })
+        Op::Fetch(Fetch { ttl, recache, ttl_before_recache, may_win: true, ..Fetch::GET })
     };
     let expiring = || with(stored(b"v"), |header| header.exptime = NOW + 30);
     assert!(hit(on(expiring(), &op(false)).outcome).won);

@@ -1,0 +1,263 @@
+//! A store node killed with SIGKILL at random moments under load. Every write it acknowledged is
+//! read back after each restart, no value is ever torn, and what was not acknowledged has either
+//! happened whole or not at all.
+//!
+//! `LARDER_SEED` repeats a run, `LARDER_ROUNDS` makes it longer than its 50 rounds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by failing"
+)]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use support::{PATIENCE, Running, Stream, larder};
+
+/// Connections that write at once, each to keys of its own.
+const WRITERS: u64 = 8;
+/// Keys of each.
+const KEYS: usize = 40;
+/// Commands that a writer has sent before it reads the first answer.
+const PIPELINE: usize = 6;
+
+#[test]
+fn every_acknowledged_write_survives_kill_9() {
+    let seed = from_environment("LARDER_SEED").unwrap_or_else(rand::random);
+    let rounds = from_environment("LARDER_ROUNDS").unwrap_or(50);
+    println!("LARDER_SEED={seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let place = tempfile::tempdir().unwrap();
+    let mut ledgers: Vec<_> = (0..WRITERS).map(Ledger::new).collect();
+    let mut acknowledged = 0;
+    for round in 0..rounds {
+        if round % 10 == 9 {
+            // A node that dies while it recovers must recover from that, too.
+            let node = Running::start(&mut command(place.path()));
+            std::thread::sleep(Duration::from_millis(random.random_range(0..300)));
+            node.signal(Signal::SIGKILL);
+        }
+        let (node, address) = start(place.path());
+        for ledger in &mut ledgers {
+            ledger.check(&address, round);
+        }
+        // From a node's first writes to thousands of them.
+        let enough = 1 << random.random_range(0..13);
+        let answers = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for ledger in &mut ledgers {
+                let mut random = StdRng::seed_from_u64(random.random());
+                let (address, answers) = (&address, &answers);
+                scope.spawn(move || ledger.write(address, &mut random, answers));
+            }
+            support::until("enough is acknowledged", || {
+                (answers.load(Ordering::Relaxed) >= enough).then_some(())
+            });
+            node.signal(Signal::SIGKILL);
+        });
+        acknowledged += answers.into_inner();
+    }
+    let (_node, address) = start(place.path());
+    for ledger in &mut ledgers {
+        ledger.check(&address, rounds);
+    }
+    assert!(acknowledged > rounds * 20, "only {acknowledged} writes were acknowledged");
+    println!("{acknowledged} acknowledged writes over {rounds} kills, none lost");
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+fn command(directory: &Path) -> std::process::Command {
+    let mut command = larder("store -l 127.0.0.1 -p -1");
+    command.arg("-H").arg(directory.join("store"));
+    command
+}
+
+fn start(directory: &Path) -> (Running, String) {
+    let node = Running::start(&mut command(directory));
+    let said = node.line(Stream::Err, "listening on ");
+    let address = said.rsplit(' ').next().unwrap().to_owned();
+    (node, address)
+}
+
+/// What one writer knows of its keys.
+struct Ledger {
+    writer: u64,
+    keys: Vec<Entry>,
+    counter: u64,
+    /// Increments sent and not yet answered.
+    counting: u64,
+    /// The last version given to any value.
+    version: u64,
+}
+
+/// A version of a value, or `None` for no item.
+type State = Option<u64>;
+
+#[derive(Clone, Default)]
+struct Entry {
+    acknowledged: State,
+    /// What was asked for since, in order, and not yet answered.
+    asked: Vec<State>,
+}
+
+/// A command that was sent.
+enum Sent {
+    Change(usize),
+    Count,
+}
+
+impl Ledger {
+    fn new(writer: u64) -> Self {
+        let keys = vec![Entry::default(); KEYS];
+        Self { writer, keys, counter: 0, counting: 0, version: 0 }
+    }
+
+    fn key(&self, number: usize) -> String {
+        format!("w{}-{number}", self.writer)
+    }
+
+    fn counter_key(&self) -> String {
+        format!("n{}", self.writer)
+    }
+
+    /// The value of a version, which tells a torn or foreign one at once.
+    fn value(&self, number: usize, version: u64) -> Vec<u8> {
+        let mut random = StdRng::seed_from_u64(version << 16 | self.writer << 8 | number as u64);
+        let len = if random.random_ratio(1, 20) { 60_000 } else { random.random_range(0..900) };
+        let mut value = format!("{} {version} ", self.key(number)).into_bytes();
+        value.extend((0..len).map(|_| random.random::<u8>()));
+        value
+    }
+
+    /// Writes until the node is gone.
+    fn write(&mut self, address: &str, random: &mut StdRng, answers: &AtomicU64) {
+        let stream = TcpStream::connect(address).unwrap();
+        let mut output = stream.try_clone().unwrap();
+        let mut input = BufReader::new(stream);
+        let counter = self.counter_key();
+        if output.write_all(format!("add {counter} 0 0 1\r\n0\r\n").as_bytes()).is_err()
+            || input.read_line(&mut String::new()).unwrap_or(0) == 0
+        {
+            return;
+        }
+        loop {
+            let mut bytes = Vec::new();
+            let sent: Vec<_> = (0..PIPELINE).map(|_| self.next(random, &mut bytes)).collect();
+            if output.write_all(&bytes).is_err() {
+                return;
+            }
+            for command in sent {
+                let mut line = String::new();
+                match input.read_line(&mut line) {
+                    Ok(read) if read > 0 && line.ends_with("\r\n") => {}
+                    _ => return,
+                }
+                self.acknowledge(&command, line.trim_end());
+                answers.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn next(&mut self, random: &mut StdRng, bytes: &mut Vec<u8>) -> Sent {
+        if random.random_ratio(1, 6) {
+            self.counting += 1;
+            let key = self.counter_key();
+            bytes.extend(format!("incr {key} 1\r\n").bytes());
+            return Sent::Count;
+        }
+        let number = random.random_range(0..KEYS);
+        let key = self.key(number);
+        if random.random_ratio(1, 5) {
+            bytes.extend(format!("delete {key}\r\n").bytes());
+            self.keys[number].asked.push(None);
+        } else {
+            self.version += 1;
+            let value = self.value(number, self.version);
+            bytes.extend(format!("set {key} 0 0 {}\r\n", value.len()).bytes());
+            bytes.extend(value);
+            bytes.extend(b"\r\n");
+            self.keys[number].asked.push(Some(self.version));
+        }
+        Sent::Change(number)
+    }
+
+    fn acknowledge(&mut self, command: &Sent, line: &str) {
+        match command {
+            Sent::Change(number) => {
+                let entry = &mut self.keys[*number];
+                let before = entry.acknowledged;
+                entry.acknowledged = entry.asked.remove(0);
+                let expected = match (before, entry.acknowledged) {
+                    (_, Some(_)) => "STORED",
+                    (Some(_), None) => "DELETED",
+                    (None, None) => "NOT_FOUND",
+                };
+                assert_eq!(line, expected);
+            }
+            Sent::Count => {
+                self.counter += 1;
+                self.counting -= 1;
+                assert_eq!(line, self.counter.to_string());
+            }
+        }
+    }
+
+    /// Reads everything back, and goes on from what is there.
+    fn check(&mut self, address: &str, round: u64) {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        for number in 0..KEYS {
+            let key = self.key(number);
+            let found = get(&mut stream, &key);
+            let entry = std::mem::take(&mut self.keys[number]);
+            let possible = std::iter::once(entry.acknowledged).chain(entry.asked);
+            let state = possible
+                .clone()
+                .find(|state| state.map(|version| self.value(number, version)) == found);
+            assert!(
+                state.is_some(),
+                "round {round}: {key} is {:?}, expected one of {:?}",
+                found.map(|value| value[..value.len().min(24)].escape_ascii().to_string()),
+                possible.collect::<Vec<_>>(),
+            );
+            self.keys[number].acknowledged = state.unwrap();
+        }
+        let found = get(&mut stream, &self.counter_key());
+        let number = found.map_or(0, |value| String::from_utf8(value).unwrap().parse().unwrap());
+        let possible = self.counter..=self.counter + self.counting;
+        assert!(possible.contains(&number), "round {round}: counted {number}, not {possible:?}");
+        (self.counter, self.counting) = (number, 0);
+    }
+}
+
+fn get(stream: &mut TcpStream, key: &str) -> Option<Vec<u8>> {
+    stream.write_all(format!("get {key}\r\n").as_bytes()).unwrap();
+    let mut input = BufReader::new(stream);
+    let mut line = String::new();
+    input.read_line(&mut line).unwrap();
+    if line == "END\r\n" {
+        return None;
+    }
+    let len =
+        line.trim_end().rsplit(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{line}"));
+    let mut value = vec![0; len];
+    input.read_exact(&mut value).unwrap();
+    line.clear();
+    input.read_line(&mut line).unwrap();
+    input.read_line(&mut line).unwrap();
+    assert_eq!(line, "\r\nEND\r\n");
+    Some(value)
+}
