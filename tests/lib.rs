@@ -1,1 +1,39 @@
 //! Tests that cross crates.
+//!
+//! - `client`: the client against a real memcached
+//! - `conversations`: what servers must answer, word for word, held with Larder and memcached
+//! - `ketama`: the ring against libmemcached itself
+//! - `notation`: how conversations are written down
+//! - `differential`: random commands, said to two servers
+//! - `differences`: where they are known to answer differently
+//! - `model`: memcache, naively
+//! - `engines`: both engines against it
+//! - `node`: a Larder node, started for a test
+//! - `splits`: what is sent may arrive in any pieces
+//! - `process`: a real memcached, started for a test
+//! - `wire`: the client's end of a connection
+
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod conversations;
+#[cfg(test)]
+mod differences;
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
+mod engines;
+#[cfg(test)]
+mod ketama;
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod notation;
+#[cfg(test)]
+mod process;
+#[cfg(test)]
+mod splits;
+#[cfg(test)]
+mod wire;

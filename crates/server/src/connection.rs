@@ -149,8 +149,14 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
     fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         let outbox = &mut self.desk.outbox;
         let counters = self.desk.counters;
-        outbox.poll_answers(cx, counters, clock::now);
-        let unsent = outbox.poll_write(&mut self.stream, cx, counters)?.is_pending();
+        let unsent = loop {
+            let moved = outbox.poll_answers(cx, counters, clock::now);
+            let unsent = outbox.poll_write(&mut self.stream, cx, counters)?.is_pending();
+            // Writing made room for answers that nothing would wake us for again.
+            if unsent || !moved {
+                break unsent;
+            }
+        };
         if outbox.is_empty() {
             buffers::give_output(outbox.take_buffer());
             if self.closing || (self.ended && !self.more) {
@@ -218,6 +224,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         if self.input.len() - self.position < self.need && self.skip == 0 && self.rest.is_none() {
             return;
         }
+        self.need = 1;
         let now = clock::now();
         self.desk.outbox.lend_buffer(buffers::take_output);
         self.more = false;
@@ -279,7 +286,6 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         }
         if self.position == self.input.len() || self.closing {
             buffers::give_input(std::mem::take(&mut self.input));
-            self.need = 1;
         } else {
             self.input.drain(..self.position);
         }

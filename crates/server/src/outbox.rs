@@ -61,24 +61,28 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         self.ready.len == 0 && self.waiting.is_empty()
     }
 
-    /// Moves the answers that have come to where they can be written.
+    /// Moves the answers that have come to where they can be written, as far as there is room.
+    /// Whether it moved any.
     #[inline]
     pub(crate) fn poll_answers(
         &mut self,
         cx: &mut Context<'_>,
         counters: &Counters,
         now: impl Fn() -> Seconds,
-    ) {
+    ) -> bool {
+        let mut moved = false;
         // An answer that is not moved is at most what its backend holds anyway.
         while self.ready.len < MAX_UNSENT
             && let Some(first) = self.waiting.front_mut()
         {
-            let Poll::Ready(outcome) = Pin::new(&mut first.pending).poll(cx) else { return };
+            let Poll::Ready(outcome) = Pin::new(&mut first.pending).poll(cx) else { break };
             counters.count(first.tally, &outcome);
             write_reply(&first.form.borrow(), &outcome, now(), &mut self.ready);
             self.ready.append(&mut first.behind);
             self.waiting.pop_front();
+            moved = true;
         }
+        moved
     }
 
     /// Writes what can be written. Ready once all of it is gone.

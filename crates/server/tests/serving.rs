@@ -219,6 +219,30 @@ fn answers_keep_the_order_of_requests() {
 }
 
 #[test]
+fn large_answers_that_have_all_come_are_all_written() {
+    let server = Running::start(one_worker());
+    let mut client = server.connect();
+    client.write_all(b"get later1 later2 later3\r\n").unwrap();
+    let value = "v".repeat(300_000);
+    let large = || {
+        Outcome::Hit(Hit {
+            before: header(0),
+            exptime: 0,
+            created: false,
+            won: false,
+            value: Value::Slice(value.as_bytes()).into_owned(),
+        })
+    };
+    for key in ["later3", "later2", "later1"] {
+        server.fake.answer(key, large());
+    }
+    for key in ["later1", "later2", "later3"] {
+        expect(&mut client, &format!("VALUE {key} 0 300000\r\n{value}\r\n"));
+    }
+    expect(&mut client, "END\r\n");
+}
+
+#[test]
 fn one_slow_key_stalls_nobody_else() {
     let server = Running::start(one_worker());
     let mut slow = server.connect();
@@ -265,6 +289,16 @@ fn turns_end_and_nothing_is_left_behind() {
     client.write_all(&b"mn\r\n".repeat(500)).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&mut client), "MN\r\n".repeat(500));
+}
+
+#[test]
+fn a_value_in_pieces_is_followed_by_more_than_a_turn() {
+    let server = Running::start(Settings { requests_per_turn: 2, ..one_worker() });
+    let mut client = server.connect();
+    let value = "v".repeat(50_000);
+    client.write_all(format!("set k 0 0 {}\r\n{value}", value.len()).as_bytes()).unwrap();
+    client.write_all(&[b"\r\n".as_slice(), &b"mn\r\n".repeat(20)].concat()).unwrap();
+    expect(&mut client, &format!("STORED\r\n{}", "MN\r\n".repeat(20)));
 }
 
 #[test]
