@@ -27,7 +27,7 @@ pub(crate) type Read<'a> = dyn Fn(&[u8]) -> Result<Option<Record>, &'static str>
 /// What a batch comes to.
 #[derive(Debug)]
 pub(crate) struct Applied<'a> {
-    /// One for each command, in order.
+    /// One for each command that was applied, in order: the first ones, and at least one.
     pub(crate) answers: Vec<Answer>,
     /// What to write, each key once.
     pub(crate) changes: Vec<(&'a [u8], Option<Bytes>)>,
@@ -43,11 +43,13 @@ pub(crate) struct Answer {
     pub(crate) wrote: bool,
 }
 
-/// Applies `commands` in their order. A record that cannot be read fails its command alone.
+/// Applies `commands` in their order, until what they write passes `max_bytes`: an append of a few
+/// bytes writes the whole value. A record that cannot be read fails its command alone.
 pub(crate) fn apply<'a>(
     state: State,
     commands: &'a [Command],
     admission: Admission,
+    max_bytes: usize,
     read: &Read<'_>,
 ) -> Applied<'a> {
     let mut batch = Batch {
@@ -56,8 +58,15 @@ pub(crate) fn apply<'a>(
         read,
         changes: Vec::with_capacity(commands.len()),
         index: AHashMap::new(),
+        written: 0,
     };
-    let answers = commands.iter().map(|command| batch.step(command)).collect();
+    let mut answers = Vec::with_capacity(commands.len());
+    for command in commands {
+        answers.push(batch.step(command));
+        if batch.written > max_bytes {
+            break;
+        }
+    }
     Applied { answers, changes: batch.changes, state: batch.state }
 }
 
@@ -88,6 +97,8 @@ struct Batch<'a, 'r> {
     changes: Vec<(&'a [u8], Option<Bytes>)>,
     /// Where in `changes` a key is.
     index: AHashMap<&'a [u8], usize>,
+    /// Bytes of changes so far, those of a key that is changed again included.
+    written: usize,
 }
 
 impl<'a> Batch<'a, '_> {
@@ -178,6 +189,8 @@ impl<'a> Batch<'a, '_> {
     }
 
     fn change(&mut self, key: &'a [u8], bytes: Option<Bytes>) {
+        let bytes_len = key.len() + bytes.as_ref().map_or(0, Bytes::len);
+        self.written = self.written.saturating_add(bytes_len);
         let next = self.changes.len();
         let at = *self.index.entry(key).or_insert(next);
         match self.changes.get_mut(at) {

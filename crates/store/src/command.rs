@@ -71,6 +71,14 @@ impl Command {
         Self { payload: key.into(), key_len, task, hash: 0, now, flight: None, ticket: None }
     }
 
+    /// The sweeper's time may be wrong or long ago: what it saw dead is judged anew, at most with the
+    /// time told last, and must have been dead for a while.
+    pub(crate) fn judge_anew(&mut self, now: Seconds) {
+        if let Task::Reclaim(_) = self.task {
+            self.now = self.now.min(now).saturating_sub(SLACK);
+        }
+    }
+
     pub(crate) fn key(&self) -> &[u8] {
         self.payload.get(..self.key_len).unwrap_or_default()
     }
@@ -104,6 +112,10 @@ impl Command {
         self.ticket.take().and_then(|ticket| ticket.answer(outcome))
     }
 }
+
+/// For so many seconds the dead are left where they are, so that clocks that differ a little, or are
+/// set back, find again what is alive.
+pub(crate) const SLACK: Seconds = 60;
 
 fn with_value<'a>(op: &Op<'_>, value: &'a [u8]) -> Op<'a> {
     match *op {

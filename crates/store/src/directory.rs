@@ -39,6 +39,10 @@ impl Directory {
             let path = path.canonicalize().map_err(Error::io("look at", path))?;
             path.ancestors().skip(1).take(missing).try_for_each(sync)?;
         }
+        if !path.is_dir() {
+            let found = "it is a file, and a directory is needed".to_owned();
+            return Err(Error::NotAStore { path: path.to_owned(), found });
+        }
         // The lock is on the directory itself: a file to lock would have to be made first, perhaps
         // in a directory that is not ours.
         let lock = File::open(path).map_err(Error::io("open", path))?;
@@ -60,6 +64,9 @@ impl Directory {
 
     /// From now on the files in `data_new` are the store's.
     pub(crate) fn adopt(&self) -> Result<(), Error> {
+        // First, so that a store without one is damaged; and with 0, no data is not yet missing.
+        self.note_watermark(0)?;
+        sync(&self.path)?;
         let (from, to) = (self.data_new(), self.data());
         fs::rename(&from, &to).map_err(Error::io("move", &from))?;
         sync(&self.path)
@@ -79,9 +86,10 @@ impl Directory {
             replace(&marker, &format!("larder store\nformat {FORMAT}\n"))?;
             sync(&self.path)?;
         }
-        let text = fs::read_to_string(&marker).map_err(Error::io("read", &marker))?;
-        let format: u32 = text
-            .strip_prefix("larder store\nformat ")
+        let bytes = fs::read(&marker).map_err(Error::io("read", &marker))?;
+        let format: u32 = str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.strip_prefix("larder store\nformat "))
             .and_then(|rest| rest.trim_end().parse().ok())
             .ok_or_else(|| {
                 Error::corrupt(&marker, "it does not say \"larder store\" and a format")
@@ -92,11 +100,15 @@ impl Directory {
         let watermark = self.watermark()?;
         let data = self.data();
         match (data.try_exists().map_err(Error::io("look at", &data))?, watermark) {
-            (true, watermark) => Ok(Found::Store(watermark.unwrap_or(0))),
-            (false, Some(_)) => {
+            (true, Some(watermark)) => Ok(Found::Store(watermark)),
+            (true, None) => {
+                let path = self.path.join(WATERMARK);
+                Err(Error::corrupt(&path, "it is missing, so that lost writes would not show"))
+            }
+            (false, Some(1..)) => {
                 Err(Error::corrupt(&data, "it is missing, but the store was in use"))
             }
-            (false, None) => self.clear_unfinished(),
+            (false, Some(0) | None) => self.clear_unfinished(),
         }
     }
 
@@ -115,14 +127,15 @@ impl Directory {
 
     fn watermark(&self) -> Result<Option<u64>, Error> {
         let path = self.path.join(WATERMARK);
-        let text = match fs::read_to_string(&path) {
+        let bytes = match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("read", &path))?,
         };
-        match text.trim_end().parse() {
-            Ok(sequence) => Ok(Some(sequence)),
-            Err(_) => Err(Error::corrupt(&path, "it does not hold a number")),
-        }
+        str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.trim_end().parse().ok())
+            .map(Some)
+            .ok_or_else(|| Error::corrupt(&path, "it does not hold a number"))
     }
 
     /// An interrupted creation has acknowledged nothing yet: its files are of no worth.
@@ -187,10 +200,21 @@ mod tests {
         let (directory, found) = Directory::open(&path).unwrap();
         assert_eq!(found, Found::Nothing, "an interrupted creation begins anew");
         fs::create_dir(directory.data_new()).unwrap();
+        directory.note_watermark(0).unwrap();
+        drop(directory);
+        let (directory, found) = Directory::open(&path).unwrap();
+        assert_eq!(found, Found::Nothing, "nothing was acknowledged yet");
+        fs::create_dir(directory.data_new()).unwrap();
         directory.adopt().unwrap();
+        drop(directory);
+        let (directory, found) = Directory::open(&path).unwrap();
+        assert_eq!(found, Found::Store(0));
         directory.note_watermark(7).unwrap();
         drop(directory);
         assert_eq!(Directory::open(&path).unwrap().1, Found::Store(7));
+        fs::remove_file(path.join(WATERMARK)).unwrap();
+        let error = Directory::open(&path).unwrap_err();
+        assert!(error.to_string().contains("WATERMARK is damaged: it is missing"), "{error}");
     }
 
     #[test]
@@ -208,8 +232,12 @@ mod tests {
         let marker = place.path().join(MARKER);
         fs::write(&marker, "larder store\nformat 2\n").unwrap();
         assert!(matches!(Directory::open(place.path()), Err(Error::TooNew { format: 2, .. })));
-        fs::write(&marker, "lard").unwrap();
-        assert!(matches!(Directory::open(place.path()), Err(Error::Corrupt { .. })));
+        for senseless in [&b"lard"[..], b"\xff\xfe\0"] {
+            fs::write(&marker, senseless).unwrap();
+            assert!(matches!(Directory::open(place.path()), Err(Error::Corrupt { .. })));
+        }
+        let error = Directory::open(&marker).unwrap_err();
+        assert!(error.to_string().contains("it is a file"), "{error}");
     }
 
     #[test]

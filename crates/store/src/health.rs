@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tracing::{error, warn};
 
 use crate::apply::Admission;
 use crate::error::Error;
@@ -19,6 +21,15 @@ pub(crate) struct Health {
     /// Free bytes on the volume below which writes are refused.
     reserve: AtomicU64,
     failure: Mutex<Option<Arc<Error>>>,
+    unread: Mutex<Unread>,
+}
+
+/// Failures to read, for the log.
+#[derive(Debug, Default)]
+struct Unread {
+    told_at: Option<Instant>,
+    /// How many there were since then.
+    more: u64,
 }
 
 impl Health {
@@ -27,26 +38,40 @@ impl Health {
     pub(crate) fn poison(&self, error: Error) {
         let mut failure = self.failure.lock();
         if !self.poisoned.swap(true, Ordering::AcqRel) {
+            error!("writes are refused until the store is opened anew: {error}");
             *failure = Some(Arc::new(error));
         }
     }
 
     /// A record could not be read.
     pub(crate) fn unread(&self, error: Error) {
+        let mut unread = self.unread.lock();
+        if unread.told_at.is_none_or(|told| told.elapsed() >= BETWEEN_TOLD) {
+            match unread.more {
+                0 => warn!("a read failed: {error}"),
+                more => warn!("a read failed, as did {more} before: {error}"),
+            }
+            *unread = Unread { told_at: Some(Instant::now()), more: 0 };
+        } else {
+            unread.more += 1;
+        }
+        drop(unread);
         let mut failure = self.failure.lock();
         if !self.is_poisoned() {
             *failure = Some(Arc::new(error));
         }
     }
 
-    /// Sets what must stay free for a store with sorted files of so many bytes.
+    /// Sets and gives what must stay free for a store with sorted files of so many bytes.
     ///
     /// A compaction writes its input anew, which can be all of a small store, and the engine is in
     /// no hurry to remove what is no longer needed.
-    pub(crate) fn reserve(&self, sorted_bytes: u64, options: &Options) {
+    pub(crate) fn reserve(&self, sorted_bytes: u64, options: &Options) -> u64 {
         let buffers = options.write_buffer_bytes.saturating_mul(4);
         let needed = sorted_bytes.saturating_mul(2).saturating_add(buffers);
-        self.reserve.store(needed.min(options.reserve_bytes), Ordering::Relaxed);
+        let reserve = needed.min(options.reserve_bytes);
+        self.reserve.store(reserve, Ordering::Relaxed);
+        reserve
     }
 
     /// What may be written, with `room` bytes free on the volume.
@@ -82,3 +107,6 @@ impl Health {
         self.failure.lock().clone()
     }
 }
+
+/// A disk that cannot be read does not fill the log.
+const BETWEEN_TOLD: Duration = Duration::from_secs(10);

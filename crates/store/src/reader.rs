@@ -1,5 +1,6 @@
 //! A thread that answers fetches from what is durable.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -7,6 +8,8 @@ use larder_protocol::Outcome;
 
 use crate::apply::fetch;
 use crate::command::{Command, Request};
+use crate::error::Error;
+use crate::failure;
 use crate::shared::Shared;
 
 /// Answers fetches until the queue is closed and empty.
@@ -32,7 +35,14 @@ fn serve(shared: &Shared, command: Command, wakers: &mut Vec<Waker>) -> u64 {
     let mut answered = 0;
     let mut next = Some(command);
     while let Some(mut command) = next.take() {
-        let outcome = look(shared, &command);
+        // A panic is the answer to this command alone; what waits behind it goes on.
+        let outcome = catch_unwind(AssertUnwindSafe(|| look(shared, &command)));
+        let outcome = outcome.unwrap_or_else(|_| {
+            let source = std::io::Error::other("the reading thread panicked");
+            shared.health.unread(Error::io("read", &shared.path)(source));
+            shared.counters.failures.add(1);
+            Some(Outcome::Failed(failure::UNREAD))
+        });
         let flight = command.flight.take();
         match (outcome, flight) {
             (Some(outcome), flight) => {

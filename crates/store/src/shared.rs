@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use larder_protocol::Seconds;
+use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::failure;
@@ -14,7 +15,7 @@ use crate::options::Options;
 use crate::published::Published;
 use crate::record::{Record, Unreadable};
 use crate::stats::Counters;
-use crate::storage::Storage;
+use crate::storage::{Storage, Usage};
 
 /// What the store's threads and its handle share. Sessions hold only the ways and the clock, so
 /// that a closed store lets go of its files whoever still holds a session.
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) published: Published,
     pub(crate) health: Health,
     pub(crate) counters: Counters,
+    /// What the engine said last of what it holds.
+    pub(crate) usage: Mutex<Usage>,
     pub(crate) options: Options,
 }
 
@@ -53,15 +56,16 @@ impl Shared {
     }
 }
 
-/// The latest moment a caller has told.
+/// The moment a caller has told last. Not the latest ever told: one wrong moment in the future must
+/// not count for good.
 #[derive(Debug, Default)]
 pub(crate) struct Clock(AtomicU32);
 
 impl Clock {
     pub(crate) fn tell(&self, now: Seconds) {
         // A load first: a shared line that nobody writes is cheap to look at.
-        if self.0.load(Ordering::Relaxed) < now {
-            self.0.fetch_max(now, Ordering::Relaxed);
+        if self.0.load(Ordering::Relaxed) != now {
+            self.0.store(now, Ordering::Relaxed);
         }
     }
 

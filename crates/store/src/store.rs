@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
+
 use crate::directory::{Directory, Found};
 use crate::error::Error;
 use crate::flight::Ways;
@@ -74,10 +76,11 @@ impl Store {
         Session::new(Arc::clone(&self.shared.ways), Arc::clone(&self.shared.clock))
     }
 
-    /// What it counts. Asks the engine, and so may block for a moment.
+    /// What it counts. Sizes are those of a moment ago: it does not ask the engine, and waits for
+    /// nothing.
     pub fn stats(&self) -> Stats {
-        let Shared { counters, ways, health, published, storage, .. } = &*self.shared;
-        let usage = storage.usage();
+        let Shared { counters, ways, health, published, usage, .. } = &*self.shared;
+        let usage = *usage.lock();
         let swept = counters.sweeps.value() > 0;
         Stats {
             condition: health.condition(),
@@ -121,6 +124,11 @@ impl Store {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     fn start(
         directory: Directory,
         storage: Box<dyn Storage>,
@@ -138,17 +146,19 @@ impl Store {
             published: Published::default(),
             health: Health::default(),
             counters: Counters::default(),
+            usage: Mutex::default(),
             options,
         });
         shared.published.publish(state);
-        shared.health.reserve(shared.storage.usage().sorted_bytes(), &shared.options);
+        let mut keeper = Keeper::new(Arc::clone(&shared), Arc::clone(&directory));
+        keeper.look();
         let mut store = Self {
             shared: Arc::clone(&shared),
             stop: Arc::default(),
             keeper: None,
             readers: Vec::new(),
             writer: None,
-            _directory: Arc::clone(&directory),
+            _directory: directory,
         };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new()
@@ -160,9 +170,9 @@ impl Store {
             let shared = Arc::clone(&shared);
             store.readers.push(spawn("store-reader", Box::new(move || reader::run(&shared)))?);
         }
-        let writer = Writer::new(Arc::clone(&shared), state);
+        let writer = Writer::new(shared, state);
         store.writer = Some(spawn("store-writer", Box::new(move || writer.run()))?);
-        let (keeper, stop) = (Keeper::new(shared, directory), Arc::clone(&store.stop));
+        let stop = Arc::clone(&store.stop);
         store.keeper = Some(spawn("store-keeper", Box::new(move || keeper.run(&stop)))?);
         Ok(store)
     }

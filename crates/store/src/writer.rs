@@ -38,13 +38,20 @@ impl Writer {
         while shared.ways.writes.take(&mut commands, |waiting, taken| {
             gather(waiting, taken, &shared.options);
         }) {
-            match catch_unwind(AssertUnwindSafe(|| self.write(&commands))) {
-                Ok(answers) => self.answer(&mut commands, answers),
-                Err(_) => self.give_up(&mut commands),
+            let now = shared.clock.now();
+            for command in &mut commands {
+                command.judge_anew(now);
+            }
+            while !commands.is_empty() {
+                match catch_unwind(AssertUnwindSafe(|| self.write(&commands))) {
+                    Ok(answers) => self.answer(&mut commands, answers),
+                    Err(_) => self.give_up(&mut commands),
+                }
             }
         }
     }
 
+    /// Answers for the first commands, at least one, of which there are some.
     fn write(&mut self, commands: &[Command]) -> Vec<Answer> {
         let shared = &*self.shared;
         let read = |key: &[u8]| shared.record(key);
@@ -52,7 +59,10 @@ impl Writer {
         let room = shared.storage.room().unwrap_or(u64::MAX);
         let admission = shared.health.admission(room);
         let began = Instant::now();
-        let Applied { answers, changes, state } = apply(self.state, commands, admission, &read);
+        let max_bytes = shared.options.batch_bytes;
+        let Applied { answers, changes, state } =
+            apply(self.state, commands, admission, max_bytes, &read);
+        let commands = commands.get(..answers.len()).unwrap_or(commands);
         let decided = Instant::now();
         shared.counters.decide_micros.add(micros(decided - began));
         if changes.is_empty() && state == self.state {
@@ -74,7 +84,7 @@ impl Writer {
             Err(Uncommitted { error, unknown }) => {
                 shared.health.poison(error);
                 let admission = Admission::Nothing(failure::POISONED);
-                let mut instead = apply(self.state, commands, admission, &read).answers;
+                let mut instead = apply(self.state, commands, admission, max_bytes, &read).answers;
                 for (answer, instead) in answers.iter().zip(&mut instead) {
                     if answer.wrote && unknown {
                         instead.outcome = Outcome::Failed(failure::UNKNOWN);
@@ -96,8 +106,9 @@ impl Writer {
 
     fn answer(&mut self, commands: &mut Vec<Command>, answers: Vec<Answer>) {
         let counters = &self.shared.counters;
-        counters.writes.add(commands.len() as u64);
-        for (command, answer) in commands.drain(..).zip(answers) {
+        counters.writes.add(answers.len() as u64);
+        let answered = answers.len().min(commands.len());
+        for (command, answer) in commands.drain(..answered).zip(answers) {
             match &command.flight {
                 Some(flight) => flight.write_done(&command),
                 None => counters.reclaimed.add(answer.wrote.into()),

@@ -47,7 +47,7 @@ fn a_batch_sees_its_own_changes_and_writes_each_key_once() {
         command(b"a", &Op::Fetch(Fetch::GET)),
         command(b"b", &Op::Delete(Delete::default())),
     ];
-    let applied = apply(State::default(), &commands, Admission::All, &nothing);
+    let applied = apply(State::default(), &commands, Admission::All, usize::MAX, &nothing);
     assert_eq!(values(&applied), [("a".into(), Some("2".into())), ("b".into(), None)]);
     assert_eq!(applied.state.sequence, 3);
     assert!(
@@ -62,7 +62,7 @@ fn a_batch_sees_its_own_changes_and_writes_each_key_once() {
 fn a_plain_set_reads_nothing() {
     let read = |_: &[u8]| -> Result<Option<Record>, &'static str> { panic!("it looked") };
     let commands = [command(b"a", &set(b"x"))];
-    let applied = apply(State::default(), &commands, Admission::All, &read);
+    let applied = apply(State::default(), &commands, Admission::All, usize::MAX, &read);
     assert_eq!(values(&applied), [("a".into(), Some("x".into()))]);
 }
 
@@ -70,7 +70,7 @@ fn a_plain_set_reads_nothing() {
 fn what_is_refused_leaves_no_trace() {
     let commands = [command(b"a", &set(b"x")), command(b"a", &Op::Fetch(Fetch::GET))];
     let state = State { sequence: 9, ..State::default() };
-    let applied = apply(state, &commands, Admission::Nothing("why"), &nothing);
+    let applied = apply(state, &commands, Admission::Nothing("why"), usize::MAX, &nothing);
     assert!(matches!(applied.answers[0].outcome, Outcome::Failed("why")));
     assert!(matches!(applied.answers[1].outcome, Outcome::Miss));
     assert!(applied.changes.is_empty());
@@ -81,7 +81,7 @@ fn what_is_refused_leaves_no_trace() {
 fn what_is_written_in_the_second_of_a_delayed_flush_lives() {
     let state = State { sequence: 9, flush_at: NOW, ..State::default() };
     let commands = [command(b"a", &set(b"x")), command(b"a", &Op::Fetch(Fetch::GET))];
-    let applied = apply(state, &commands, Admission::All, &nothing);
+    let applied = apply(state, &commands, Admission::All, usize::MAX, &nothing);
     assert_eq!(applied.state, State { sequence: 10, flushed: 9, flush_at: 0 });
     assert!(matches!(applied.answers[1].outcome, Outcome::Hit(_)));
 }
@@ -100,7 +100,20 @@ fn the_sweeper_takes_the_dead_it_saw_and_nothing_newer() {
     };
     for (sequence, now, taken) in [(5, NOW, true), (4, NOW, false), (5, NOW - 1, false)] {
         let commands = [Command::reclaim(b"a", sequence, now)];
-        let applied = apply(State::default(), &commands, Admission::All, &read);
+        let applied = apply(State::default(), &commands, Admission::All, usize::MAX, &read);
         assert_eq!(!applied.changes.is_empty(), taken, "{sequence} {now}");
     }
+}
+
+#[test]
+fn a_batch_ends_when_it_has_written_enough() {
+    let append =
+        Op::Store(Store { value: b"x", mode: larder_protocol::Mode::Append, ..Store::SET });
+    let large = [b'v'; 1000];
+    let mut commands = vec![command(b"a", &set(&large))];
+    commands.extend((0..9).map(|_| command(b"a", &append)));
+    let applied = apply(State::default(), &commands, Admission::All, 3000, &nothing);
+    assert_eq!((applied.answers.len(), applied.state.sequence), (3, 3));
+    let applied = apply(State::default(), &commands, Admission::All, 0, &nothing);
+    assert_eq!(applied.answers.len(), 1, "at least one");
 }

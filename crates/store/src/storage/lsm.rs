@@ -112,8 +112,6 @@ impl Storage for Lsm {
         }));
         match result {
             Ok(Ok(())) => Ok(()),
-            // It had given up before, and wrote nothing now.
-            Ok(Err(fjall::Error::Poisoned)) => Err(failed(false)(gave_up(&self.path))),
             Ok(Err(error)) => Err(failed(true)(into_error(&self.path, error))),
             Err(panic) => Err(failed(true)(panicked(&self.path, &panic))),
         }

@@ -26,6 +26,8 @@ struct Faults {
     /// How many commits succeed before one fails, and whether its outcome is then unknown.
     fail: Mutex<Option<(usize, bool)>>,
     unreadable: AtomicBool,
+    /// Reads panic.
+    panics: AtomicBool,
     /// Free bytes there are said to be.
     room: AtomicU64,
 }
@@ -47,6 +49,7 @@ impl Storage for Faulty {
         if self.faults.unreadable.load(Ordering::Relaxed) {
             return Err(broken());
         }
+        assert!(!self.faults.panics.load(Ordering::Relaxed), "as it was told");
         self.inner.read(key)
     }
 
@@ -209,6 +212,11 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
     faults.room.store(49, Ordering::Relaxed);
     assert!(matches!(delete(&mut session, b"b"), Outcome::Failed(failure::FULL)));
     faults.room.store(100, Ordering::Relaxed);
+    let patience = std::time::Instant::now();
+    while store.stats().condition != Condition::Serving {
+        assert!(patience.elapsed().as_secs() < 20, "no write is needed to notice");
+        std::thread::yield_now();
+    }
     let cas = set(&mut session, "c", "v", NOW);
     assert_eq!(cas, 3, "what was refused did not count");
     assert_eq!(store.stats().condition, Condition::Serving);
@@ -228,6 +236,16 @@ fn what_cannot_be_read_is_no_miss() {
     assert!(matches!(write, Outcome::Failed(failure::UNREAD)));
     faults.unreadable.store(false, Ordering::Relaxed);
     assert_eq!(get(&mut session, "k", NOW).unwrap(), "v");
+    faults.panics.store(true, Ordering::Relaxed);
+    let mut reads = Vec::new();
+    for _ in 0..5 {
+        reads.push(session.execute(b"k", &Op::Fetch(Fetch::GET), NOW));
+    }
+    for read in reads {
+        assert!(matches!(block_on(read), Outcome::Failed(failure::UNREAD)));
+    }
+    faults.panics.store(false, Ordering::Relaxed);
+    assert_eq!(get(&mut session, "k", NOW).unwrap(), "v", "the line goes on");
     assert!(store.failure().is_some());
     store.close().unwrap();
 }
