@@ -150,6 +150,15 @@ const TABLE: &[Difference] = &[
         }),
     },
     Difference {
+        what: "a length beyond 32 bits is cut to them, and a value of that length awaited",
+        why: "1.6.45 refuses it",
+        who: Who::UpTo(OLD),
+        how: How::Hides(|sent| {
+            let length = if sent.name() == b"ms" { 2 } else { 4 };
+            sent.words.get(length).is_some_and(|digits| digits.len() > 9)
+        }),
+    },
+    Difference {
         what: "words too many",
         why: "1.6.45 passes over them",
         who: Who::UpTo(OLD),

@@ -20,6 +20,7 @@ use nix::sys::mman::{MlockAllFlags, mlockall};
 use tracing::{info, warn};
 
 pub(crate) use daemon::{is_ready, launch};
+pub(crate) use socket::ANOTHER_PORT;
 pub(crate) use stop::Signals;
 
 use self::stop::Stop;

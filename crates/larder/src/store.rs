@@ -24,12 +24,16 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
     let place = config.data_dir.display();
     let store = Store::open(&config.data_dir, options)
         .map(Arc::new)
-        .map_err(|error| Failure::system(format!("--data-dir {place}: {error}")))?;
+        .map_err(|error| Failure::system(format!("--data-dir: {error}")))?;
     info!(megabytes = config.memory_limit_mb, data = %place, "store opened");
     node.serve(Arc::new(StoreBackend::new(Arc::clone(&store))))?;
-    // No session is left, so this is the last of it.
-    Arc::into_inner(store)
-        .map_or(Ok(()), Store::close)
-        .map_err(|error| Failure::system(format!("--data-dir {place}: {error}")))?;
+    let store = Arc::into_inner(store).ok_or_else(|| {
+        // No session is left, so this should be the last of it.
+        Failure::system(format!(
+            "--data-dir: {place} was not closed, something still uses it; what was answered is \
+             kept, look for trouble in the log"
+        ))
+    })?;
+    store.close().map_err(|error| Failure::system(format!("--data-dir: {error}")))?;
     Ok(ExitCode::SUCCESS)
 }

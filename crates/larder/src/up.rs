@@ -37,14 +37,17 @@ pub(crate) fn run(config: &UpConfig) -> Result<ExitCode, Failure> {
     for program in programs(config)? {
         cluster.start(program)?;
     }
-    let ended = if await_ready(&mut cluster, &events)? {
+    let mut ended = if await_ready(&mut cluster, &events)? {
         summary::print(&cluster, config);
         watch(&mut cluster, &events)
     } else {
         ExitCode::SUCCESS
     };
     summary::say("stopping");
-    cluster.stop(&events);
+    cluster.stop(&events, |said| {
+        summary::say(said);
+        ended = ExitCode::FAILURE;
+    });
     summary::say("stopped");
     Ok(ended)
 }

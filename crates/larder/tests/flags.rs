@@ -64,6 +64,8 @@ fn absurd_limits_are_refused() {
         ("cache -p 65536", "--port 65536: want a port of 1 to 65535"),
         ("cache -R 0", "--max-reqs-per-event 0: want 1 to"),
         ("store -t 0", "--threads 0"),
+        ("bench -t 0", "larder: bench: --threads 0: want 1 to 1024 threads"),
+        ("bench -t 100000000", "--threads 100000000: want 1 to 1024 threads"),
         ("up --nodes 0", "--nodes 0: want 1 to 64"),
     ] {
         complains(line, wanted);

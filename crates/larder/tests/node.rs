@@ -122,7 +122,7 @@ fn a_store_is_open_once() {
     let output = ended(&mut larder(&format!("{line} -l 127.0.0.1 -p -1")));
     assert_eq!(output.status.code(), Some(SYSTEM), "{output:?}");
     let said = output.err.lines().last().unwrap();
-    assert!(said.starts_with("larder: store: --data-dir "), "{said}");
+    assert!(said.starts_with("larder: store: --data-dir: "), "{said}");
 }
 
 #[test]

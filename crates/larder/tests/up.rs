@@ -127,6 +127,35 @@ fn nodes_do_not_outlive_a_cluster_that_is_killed() {
     up.all_gone();
 }
 
+/// Asked twice, it does not wait for its nodes' time to be up.
+#[test]
+fn a_node_that_does_not_stop_is_killed_and_named() {
+    let mut up = Up::start(1);
+    let stuck = up.nodes[0].process;
+    kill(Pid::from_raw(stuck), Signal::SIGSTOP).unwrap();
+    up.running.signal(Signal::SIGTERM);
+    up.running.line(Stream::Out, "stopping");
+    up.running.signal(Signal::SIGTERM);
+    let said = up.running.line(Stream::Out, "was killed");
+    assert!(said.contains(&format!("cache-1 (process {stuck}, ")), "{said}");
+    assert!(!up.running.wait().success());
+    up.all_gone();
+}
+
+#[test]
+fn the_port_of_the_store_has_an_option_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let first = free_ports(2);
+    let _taken = TcpListener::bind(("127.0.0.1", first + 1)).unwrap();
+    let output = ended(&mut larder(&format!(
+        "up --nodes 1 --cache-port {first} --store-port {} --data {}",
+        first + 1,
+        data.path().display()
+    )));
+    assert!(output.err.contains("store-1"), "{output:?}");
+    assert!(output.err.ends_with("choose another --store-port\n"), "{output:?}");
+}
+
 #[test]
 fn a_port_in_use_stops_what_was_started() {
     let data = tempfile::tempdir().unwrap();
@@ -141,7 +170,9 @@ fn a_port_in_use_stops_what_was_started() {
     assert!(!output.status.success());
     assert_eq!(said.lines().count(), 1, "{said}");
     assert!(said.contains("cache-2"), "{said}");
-    assert!(said.contains(&format!("cannot listen on 127.0.0.1:{}", first + 1)), "{said}");
+    let wanted = format!(": exit code 71: cannot listen on 127.0.0.1:{}", first + 1);
+    assert!(said.contains(&wanted), "{said}");
+    assert!(said.ends_with("choose another --cache-port\n"), "{said}");
     drop(taken);
     // Each can be listened on again: no node holds it.
     for port in first..first + 3 {

@@ -84,7 +84,7 @@ pub(crate) struct Args {
     pub(super) clients: u32,
 
     /// Threads
-    #[arg(short = 't', long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 't', long, value_name = "NUMBER", default_value_t = 4, value_parser = threads)]
     pub(super) threads: u32,
 
     /// Seconds to run, instead of a number of requests
@@ -187,6 +187,13 @@ fn protocol(name: &str) -> Result<String, String> {
     }
 }
 
+fn threads(text: &str) -> Result<u32, String> {
+    match text.trim().parse() {
+        Ok(number @ 1..=1024) => Ok(number),
+        _ => Err("want 1 to 1024 threads, for example 4".to_owned()),
+    }
+}
+
 fn percentile(text: &str) -> Result<f64, String> {
     match text.trim().parse() {
         Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
@@ -249,6 +256,9 @@ mod tests {
             ("--ratio 1", "1:10"),
             ("--pipeline 0", "1..="),
             ("-c 0", "1.."),
+            ("-t 0", "want 1 to 1024 threads"),
+            ("-t 1025", "want 1 to 1024 threads"),
+            ("-t 99999999999", "want 1 to 1024 threads"),
             ("-n 0", "above zero"),
             ("-n 5 --test-time 3", "cannot be used with"),
             ("-P redis", "memcache_text only"),

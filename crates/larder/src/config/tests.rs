@@ -11,7 +11,7 @@ use crate::flags::value::Port;
 use crate::flags::{INTERNAL, NodeFlags, StoreFlags, UpFlags, command};
 
 /// Options that are taken into others, or into nothing.
-const UNSETTLED: [&str; 18] = [
+const UNSETTLED: [&str; 19] = [
     "config",
     "udp-port",
     "protocol",

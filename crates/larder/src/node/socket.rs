@@ -12,6 +12,9 @@ use crate::config::{Endpoint, NodeConfig};
 use crate::failure::Failure;
 use crate::flags::value::Port;
 
+/// What to do about a port that cannot be had. `larder up` puts its own options in place of `-p`.
+pub(crate) const ANOTHER_PORT: &str = "choose another -p";
+
 /// Binds every address of the configuration; none if it is to listen on a UNIX socket.
 pub(super) fn bind_tcp(config: &NodeConfig) -> Result<Vec<Listener>, Failure> {
     let mut listeners = Vec::new();
@@ -92,10 +95,16 @@ fn not_on_this_machine(error: &io::Error) -> bool {
 
 fn refused(address: SocketAddr, error: &io::Error) -> Failure {
     let remedy = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there; stop it, or choose another -p",
-        io::ErrorKind::PermissionDenied => "a port below 1024 needs root; choose another -p",
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address; see -l",
-        _ => "see -p and -l",
+        io::ErrorKind::AddrInUse => {
+            format!("another process listens there; stop it, or {ANOTHER_PORT}")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("a port below 1024 needs root; {ANOTHER_PORT}")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address; see -l".to_owned()
+        }
+        _ => "see -p and -l".to_owned(),
     };
     Failure::system(format!("cannot listen on {address}: {error}: {remedy}"))
 }

@@ -6,11 +6,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::failure::Failure;
+use crate::node::ANOTHER_PORT;
 
 /// What a node runs.
 #[derive(Debug)]
@@ -40,6 +42,18 @@ impl Program {
         })?;
         let log = logs.join(format!("{name}.log"));
         Ok(Self { name, port, data, log, path, args })
+    }
+
+    /// How long it may take to end when it is asked to: data have to reach the disk.
+    pub(super) fn stop_limit(&self) -> Duration {
+        Duration::from_secs(if self.data.is_some() { 30 } else { 10 })
+    }
+
+    /// What it said of itself, as `larder up` says it of a node.
+    fn retold(&self, said: &str) -> String {
+        let tier = self.args.first().map(|tier| tier.to_string_lossy()).unwrap_or_default();
+        let said = said.strip_prefix(&format!("larder: {tier}: ")).unwrap_or(said);
+        said.replace(ANOTHER_PORT, &format!("choose another --{tier}-port"))
     }
 
     /// The command that starts it by hand, for a shell.
@@ -110,16 +124,47 @@ impl Child {
             Ok(status) => ended(status),
             Err(error) => format!("unknown: {error}"),
         };
-        let Program { name, port, .. } = &self.program;
-        let what = format!("{name} (process {}, 127.0.0.1:{port})", self.process.id());
+        let what = self.what();
         if self.ready {
             let by_hand = self.program.by_hand();
             format!("{what} ended: {how}; the others go on. To start it again: {by_hand}")
         } else {
-            let said = last_line(&self.program.log, self.log_start)
-                .unwrap_or_else(|| format!("see {}", self.program.log.display()));
-            format!("{what} did not start: {how}: {said}")
+            format!("{what} did not start: {how}: {}", self.said())
         }
+    }
+
+    /// Takes the process that was asked to end and has, or was killed, and says how it ended if
+    /// not well.
+    pub(super) fn reap_stopped(mut self) -> Option<String> {
+        let status = match self.process.wait() {
+            Ok(status) => status,
+            Err(error) => return Some(format!("{} ended: unknown: {error}", self.what())),
+        };
+        match status.signal().map(Signal::try_from) {
+            None if status.success() => None,
+            // It was not ready yet to be asked.
+            Some(Ok(Signal::SIGTERM)) => None,
+            Some(Ok(Signal::SIGKILL)) => {
+                Some(format!("{} did not stop in time and was killed", self.what()))
+            }
+            _ => {
+                let how = ended(status);
+                Some(format!("{} did not stop well: {how}: {}", self.what(), self.said()))
+            }
+        }
+    }
+
+    fn what(&self) -> String {
+        let Program { name, port, .. } = &self.program;
+        format!("{name} (process {}, 127.0.0.1:{port})", self.process.id())
+    }
+
+    /// The last it said in this run.
+    fn said(&self) -> String {
+        last_line(&self.program.log, self.log_start).map_or_else(
+            || format!("see {}", self.program.log.display()),
+            |said| self.program.retold(&said),
+        )
     }
 }
 

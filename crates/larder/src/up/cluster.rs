@@ -14,9 +14,6 @@ use super::child::{Child, Program};
 use crate::failure::Failure;
 use crate::node::is_ready;
 
-/// How long a node may take to end when it is asked to.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
-
 /// What happens to a cluster. Nodes are meant by their place in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Event {
@@ -88,21 +85,32 @@ impl Cluster {
         self.children.remove(&at).map(Child::reap)
     }
 
-    /// Asks every node to end, and makes those that have not when the time is up, or when asked
-    /// to stop once more.
-    pub(super) fn stop(&mut self, events: &Receiver<Event>) {
+    /// Asks every node to end, and makes those that have not when their time is up, or when asked
+    /// to stop once more. `tell` hears of each that did not end well.
+    pub(super) fn stop(&mut self, events: &Receiver<Event>, mut tell: impl FnMut(&str)) {
         self.signal(Signal::SIGTERM);
-        let deadline = Instant::now() + STOP_LIMIT;
-        while !self.is_empty() {
-            match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Ended(at)) => {
-                    self.reap(at);
-                }
-                Ok(Event::Ready(_)) => {}
-                // The drop that follows kills the rest.
-                Ok(Event::Stop) | Err(_) => return,
+        let asked = Instant::now();
+        while let Some(limit) = self.children().map(|child| child.program.stop_limit()).min() {
+            let ended = match events.recv_timeout(limit.saturating_sub(asked.elapsed())) {
+                Ok(Event::Ended(at)) => self.children.remove(&at).into_iter().collect(),
+                Ok(Event::Ready(_)) => Vec::new(),
+                Ok(Event::Stop) => self.kill(Duration::MAX),
+                Err(_) => self.kill(limit),
+            };
+            for said in ended.into_iter().filter_map(Child::reap_stopped) {
+                tell(&said);
             }
         }
+    }
+
+    /// Kills the nodes that may take no longer than `limit` to end, and hands them out.
+    fn kill(&mut self, limit: Duration) -> Vec<Child> {
+        let late = self.children.extract_if(.., |_, child| child.program.stop_limit() <= limit);
+        let late: Vec<_> = late.map(|(_, child)| child).collect();
+        for child in &late {
+            child.signal(Signal::SIGKILL);
+        }
+        late
     }
 
     fn signal(&self, signal: Signal) {
