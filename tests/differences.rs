@@ -150,12 +150,12 @@ const TABLE: &[Difference] = &[
         }),
     },
     Difference {
-        what: "a length beyond 32 bits is cut to them, and a value of that length awaited",
-        why: "1.6.45 refuses it",
+        what: "a length far beyond what follows, in a line that is bad, or beyond 32 bits",
+        why: "one of 1.6.18 and 1.6.45 waits for the value, the other has refused the line",
         who: Who::UpTo(OLD),
         how: How::Hides(|sent| {
             let length = if sent.name() == b"ms" { 2 } else { 4 };
-            sent.words.get(length).is_some_and(|digits| digits.len() > 9)
+            sent.number(length).is_some_and(|length| length > sent.bytes.len())
         }),
     },
     Difference {
@@ -388,8 +388,12 @@ impl<'a> Sent<'a> {
     /// Whether a value follows the line of `ms`, as long as the line says.
     fn value_is_as_announced(&self) -> bool {
         let line = self.bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let len = self.words.get(2).and_then(|len| std::str::from_utf8(len).ok()?.parse().ok());
-        len == (self.bytes.len() - line).checked_sub(2)
+        self.number(2) == (self.bytes.len() - line).checked_sub(2)
+    }
+
+    /// The word at `index`, as a number.
+    fn number(&self, index: usize) -> Option<usize> {
+        std::str::from_utf8(self.words.get(index)?).ok()?.parse().ok()
     }
 
     fn is_meta(&self) -> bool {

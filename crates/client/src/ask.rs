@@ -110,16 +110,7 @@ pub(crate) fn deleted(status: Status, _: Item) -> Result<bool, Violation> {
 
 /// Adds to a number, or subtracts from it.
 pub(crate) fn count(key: &[u8], delta: u64, decrement: bool) -> Request<'_> {
-    let op = Op::Arithmetic(Arithmetic {
-        decrement,
-        delta,
-        vivify: None,
-        initial: 0,
-        compare: None,
-        new_cas: None,
-        ttl: None,
-        binary_key: false,
-    });
+    let op = Op::Arithmetic(Arithmetic { decrement, delta, ..Arithmetic::INCR });
     Request { key, op, wishes: Wishes::VALUE }
 }
 

@@ -162,3 +162,17 @@ pub struct Arithmetic {
     /// Whether the key came as base64 (`b`).
     pub binary_key: bool,
 }
+
+impl Arithmetic {
+    /// A plain `incr` by 1.
+    pub const INCR: Self = Self {
+        decrement: false,
+        delta: 1,
+        vivify: None,
+        initial: 0,
+        compare: None,
+        new_cas: None,
+        ttl: None,
+        binary_key: false,
+    };
+}

@@ -297,12 +297,7 @@ fn arithmetic(mut arguments: &[u8], decrement: bool) -> Request<'_> {
     let op = Op::Arithmetic(Arithmetic {
         decrement,
         delta: delta.unwrap_or_default(),
-        vivify: None,
-        initial: 0,
-        compare: None,
-        new_cas: None,
-        ttl: None,
-        binary_key: false,
+        ..Arithmetic::INCR
     });
     item(key, op, Shape::Number, quiet)
 }

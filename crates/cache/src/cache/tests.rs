@@ -266,16 +266,7 @@ fn a_large_value_on_its_way_is_not_written_over() {
 fn concurrent_counting_loses_nothing() {
     let cache = cache(1 << 20);
     set(&cache, "n", b"0", 0);
-    let incr = Op::Arithmetic(Arithmetic {
-        decrement: false,
-        delta: 1,
-        vivify: None,
-        initial: 0,
-        compare: None,
-        new_cas: None,
-        ttl: None,
-        binary_key: false,
-    });
+    let incr = Op::Arithmetic(Arithmetic::INCR);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (cache, incr) = (&cache, &incr);

@@ -5,17 +5,6 @@ use proptest::prelude::*;
 
 const SET: Store<'static> = Store { value: b"hi", ..Store::SET };
 
-const INCR: Arithmetic = Arithmetic {
-    decrement: false,
-    delta: 1,
-    vivify: None,
-    initial: 0,
-    compare: None,
-    new_cas: None,
-    ttl: None,
-    binary_key: false,
-};
-
 fn meta_text(key: &[u8], op: Op<'_>, wishes: Wishes, opaque: Option<u64>) -> String {
     let mut out = Vec::new();
     meta(&mut out, key, &op, wishes, opaque).unwrap();
@@ -87,7 +76,10 @@ fn deletes_and_counts_as_meta() {
         meta_text(b"k", Op::Delete(delete), Wishes::QUIET, None),
         "md k C4 I x T9 F2 E6 q\r\n"
     );
-    assert_eq!(meta_text(b"k", Op::Arithmetic(INCR), Wishes::VALUE, Some(2)), "ma k v O2\r\n");
+    assert_eq!(
+        meta_text(b"k", Op::Arithmetic(Arithmetic::INCR), Wishes::VALUE, Some(2)),
+        "ma k v O2\r\n"
+    );
     let full = Arithmetic {
         decrement: true,
         delta: 10,
@@ -96,7 +88,7 @@ fn deletes_and_counts_as_meta() {
         compare: Some(1),
         new_cas: Some(2),
         ttl: Some(Exptime(9)),
-        ..INCR
+        ..Arithmetic::INCR
     };
     assert_eq!(
         meta_text(b"k", Op::Arithmetic(full), Wishes::NONE, None),
@@ -159,9 +151,9 @@ fn classic_commands() {
             "cas k 0 0 2 9 noreply\r\nhi\r\n",
         ),
         (Op::Delete(Delete::default()), Wishes::NONE, "delete k\r\n"),
-        (Op::Arithmetic(INCR), Wishes::NONE, "incr k 1\r\n"),
+        (Op::Arithmetic(Arithmetic::INCR), Wishes::NONE, "incr k 1\r\n"),
         (
-            Op::Arithmetic(Arithmetic { decrement: true, delta: 5, ..INCR }),
+            Op::Arithmetic(Arithmetic { decrement: true, delta: 5, ..Arithmetic::INCR }),
             Wishes::QUIET,
             "decr k 5 noreply\r\n",
         ),
@@ -180,7 +172,7 @@ fn what_classic_commands_can_not_say_is_refused() {
         Op::Store(Store { mode: Mode::Add, compare: Some(1), ..SET }),
         Op::Store(Store { new_cas: Some(1), ..SET }),
         Op::Delete(Delete { invalidate: true, ..Delete::default() }),
-        Op::Arithmetic(Arithmetic { vivify: Some(Exptime(1)), ..INCR }),
+        Op::Arithmetic(Arithmetic { vivify: Some(Exptime(1)), ..Arithmetic::INCR }),
     ] {
         assert_eq!(classic(&mut out, b"k", &op, Wishes::NONE), Err(Refused::NotClassic));
     }
@@ -246,7 +238,7 @@ fn op(value: &'static [u8]) -> impl Strategy<Value = Op<'static>> {
         ),
         (any::<(bool, u64, u64, Option<u64>, Option<u64>)>(), maybe(), maybe()).prop_map(
             |((decrement, delta, initial, compare, new_cas), vivify, ttl)| {
-                let count = Arithmetic { decrement, delta, vivify, initial, ..INCR };
+                let count = Arithmetic { decrement, delta, vivify, initial, ..Arithmetic::INCR };
                 Op::Arithmetic(Arithmetic { compare, new_cas, ttl, ..count })
             }
         ),

@@ -213,17 +213,6 @@ fn clearing_leaves_an_empty_item_with_its_cas_unique() {
     assert_eq!((header.cas, header.client_flags, header.exptime), (7, 0, 0));
 }
 
-const INCR: Arithmetic = Arithmetic {
-    decrement: false,
-    delta: 1,
-    vivify: None,
-    initial: 0,
-    compare: None,
-    new_cas: None,
-    ttl: None,
-    binary_key: false,
-};
-
 #[test]
 fn numbers_wrap_above_and_stop_below() {
     let count = |value: &'static [u8], op| {
@@ -234,34 +223,39 @@ fn numbers_wrap_above_and_stop_below() {
         }
     };
     let max = b"18446744073709551615";
-    assert_eq!(count(max, INCR), (0, b"0                   ".to_vec()));
-    let decr = Arithmetic { decrement: true, delta: 11, ..INCR };
+    assert_eq!(count(max, Arithmetic::INCR), (0, b"0                   ".to_vec()));
+    let decr = Arithmetic { decrement: true, delta: 11, ..Arithmetic::INCR };
     assert_eq!(count(b"10", decr), (0, b"0 ".to_vec()));
-    assert_eq!(count(b"99", INCR), (100, b"100".to_vec()));
+    assert_eq!(count(b"99", Arithmetic::INCR), (100, b"100".to_vec()));
 }
 
 #[test]
 fn a_number_that_grows_is_no_longer_stale() {
     let stale = |value| with(stored(value), |header| header.marks = Marks::STALE);
-    let incr = Op::Arithmetic(INCR);
+    let incr = Op::Arithmetic(Arithmetic::INCR);
     assert!(put_header(&on(stale(b"8"), &incr).change).marks.has(Marks::STALE));
     assert!(!put_header(&on(stale(b"9"), &incr).change).marks.has(Marks::STALE));
 }
 
 #[test]
 fn what_cannot_be_counted() {
-    let incr = Op::Arithmetic(INCR);
+    let incr = Op::Arithmetic(Arithmetic::INCR);
     assert!(matches!(on(None, &incr).outcome, Outcome::NotFound));
     assert!(matches!(on(Some(stored(b"")), &incr).outcome, Outcome::NotANumber));
     assert!(matches!(on(Some(stored(b"x")), &incr).outcome, Outcome::NotANumber));
-    let other = Op::Arithmetic(Arithmetic { compare: Some(6), ..INCR });
+    let other = Op::Arithmetic(Arithmetic { compare: Some(6), ..Arithmetic::INCR });
     assert!(matches!(on(Some(stored(b"1")), &other).outcome, Outcome::Exists));
 }
 
 #[test]
 fn counting_creates_with_the_initial_number() {
     let vivify = Some(Exptime(5));
-    let op = Op::Arithmetic(Arithmetic { vivify, initial: 40, ttl: Some(Exptime(9)), ..INCR });
+    let op = Op::Arithmetic(Arithmetic {
+        vivify,
+        initial: 40,
+        ttl: Some(Exptime(9)),
+        ..Arithmetic::INCR
+    });
     let Verdict { outcome, change } = on(None, &op);
     assert!(matches!(outcome, Outcome::Counted(Counted { number: 40, created: true, .. })));
     assert_eq!(put_header(&change).exptime, NOW + 5);
@@ -273,7 +267,7 @@ fn an_explicit_cas_unique_is_taken() {
     for op in [
         Op::Store(Store { new_cas, ..Store::SET }),
         Op::Delete(Delete { invalidate: true, new_cas, ..Delete::default() }),
-        Op::Arithmetic(Arithmetic { new_cas, ..INCR }),
+        Op::Arithmetic(Arithmetic { new_cas, ..Arithmetic::INCR }),
     ] {
         assert_eq!(put_header(&on(Some(stored(b"1")), &op).change).cas, 99);
     }
