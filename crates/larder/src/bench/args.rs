@@ -15,7 +15,6 @@ measured from when the request was due, so that what a stalled server keeps wait
 (coordinated omission).\n\n\
 Each client draws the same keys unless --distinct-client-seed is given. To fill a cache first: \
 --ratio 1:0 --key-pattern P:P -n allkeys.")]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Args {
     /// Server host name or address
     #[arg(

@@ -15,7 +15,6 @@ const SOCKET_PATH_LIMIT: usize = 107;
 
 /// What a node of either tier runs on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the operator's")]
 pub(crate) struct NodeConfig {
     /// TCP port of every address that does not bring its own. Default: 11211, a store's 21201.
     pub(crate) port: Port,

@@ -13,7 +13,6 @@ const OURS: &str = "Options of Larder's own";
 
 /// The flags of a node, `None` or `false` where nothing was said.
 #[derive(Debug, Args)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct NodeFlags {
     /// TCP port to listen on; -1 for any free one, 0 for none (default: 11211)
     #[arg(short, long, value_name = "num", allow_negative_numbers = true, value_parser = value::port)]
