@@ -6,7 +6,7 @@ use larder_protocol::{Limits, Parsed, parse};
 use libfuzzer_sys::fuzz_target;
 
 /// Small, so that they are met.
-const LIMITS: Limits = Limits { item: 128, line: 128, keys_line: 256 };
+const LIMITS: Limits = Limits { item: 128, line: 128, keys_line: 256, buffer: usize::MAX };
 
 fuzz_target!(|data: &[u8]| {
     let Some((&step, input)) = data.split_first() else { return };

@@ -18,6 +18,8 @@ pub struct Cache {
     hashing: RandomState,
     evict: bool,
     limit: AtomicU64,
+    /// Bytes of the limit that are lent to others.
+    lent: AtomicU64,
     /// Bytes used by all shards.
     used: AtomicU64,
     /// The last flush that was asked for.
@@ -43,6 +45,7 @@ impl Cache {
             hashing: RandomState::new(),
             evict: options.evict,
             limit: AtomicU64::new(options.memory_limit),
+            lent: AtomicU64::new(0),
             used: AtomicU64::new(0),
             flush: Flush::default(),
         }
@@ -62,7 +65,7 @@ impl Cache {
         }
         let mut shard = self.lock(hash, now);
         let before = shard.bytes();
-        let item = self.limit.load(Ordering::Relaxed);
+        let item = self.room();
         let growth = if self.evict { u64::MAX } else { item.saturating_sub(self.used()) };
         let room = Room { item, growth };
         let mut refused = false;
@@ -101,6 +104,12 @@ impl Cache {
     pub fn set_memory_limit(&self, bytes: u64, now: Seconds) {
         self.limit.store(bytes, Ordering::Relaxed);
         self.evict_down(None, now);
+    }
+
+    /// So many bytes of the limit are used by others now: the items make do with the rest, from the
+    /// next that is stored on.
+    pub fn set_lent(&self, bytes: u64) {
+        self.lent.store(bytes, Ordering::Relaxed);
     }
 
     /// What is counted, over all shards.
@@ -181,7 +190,7 @@ impl Cache {
             self.used.fetch_sub(before - after, Ordering::Relaxed);
             return;
         }
-        let limit = self.limit.load(Ordering::Relaxed);
+        let limit = self.room();
         let used = self.used.fetch_add(after - before, Ordering::Relaxed) + (after - before);
         if used <= limit || !self.evict {
             return;
@@ -205,7 +214,7 @@ impl Cache {
     /// Where nothing is evicted, what has expired must make room all the same: a few buckets of
     /// each shard in turn, once the limit is near.
     fn reap(&self, now: Seconds) {
-        let limit = self.limit.load(Ordering::Relaxed);
+        let limit = self.room();
         if self.used() < limit - limit / 16 {
             return;
         }
@@ -217,6 +226,12 @@ impl Cache {
         }
     }
 
+    /// Bytes that items and index may have.
+    fn room(&self) -> u64 {
+        let lent = self.lent.load(Ordering::Relaxed);
+        self.limit.load(Ordering::Relaxed).saturating_sub(lent)
+    }
+
     fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
@@ -225,7 +240,7 @@ impl Cache {
     fn evict_down(&self, spared: Option<&[u8]>, now: Seconds) {
         let mut empty = 0;
         for shard in self.shards.iter().cycle() {
-            if self.used() <= self.limit.load(Ordering::Relaxed) || empty == self.shards.len() {
+            if self.used() <= self.room() || empty == self.shards.len() {
                 return;
             }
             let mut shard = self.enter(&shard.0, now);

@@ -104,6 +104,7 @@ impl<'c> Node<'c> {
                 item: usize::try_from(self.config.item_size_max).unwrap_or(usize::MAX),
                 ..Limits::default()
             },
+            buffer_memory: self.config.buffer_memory_mb << 20,
             shutdown_command: self.config.shutdown_enabled,
             flush_command: self.config.flush_enabled,
             dump_command: self.config.dump_enabled,

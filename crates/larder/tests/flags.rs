@@ -61,6 +61,8 @@ fn absurd_limits_are_refused() {
         ("cache -t 0", "--threads 0: want 1 to 1024 threads, or auto"),
         ("cache -I 100", "--max-item-size 100: want 1k to 1024m"),
         ("cache -I 2048m", "--max-item-size 2048m: want 1k to 1024m"),
+        ("cache --buffer-memory 1", "--buffer-memory 1: an item of -I 1048576 bytes must fit"),
+        ("cache -o read_buf_mem_limit=lots", "-o read_buf_mem_limit: want megabytes"),
         ("cache -p 65536", "--port 65536: want a port of 1 to 65535"),
         ("cache -R 0", "--max-reqs-per-event 0: want 1 to"),
         ("store -t 0", "--threads 0"),

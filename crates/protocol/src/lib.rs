@@ -35,5 +35,7 @@ pub use number::{Decimal, parse_i64, parse_u32, parse_u64};
 pub use op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
 pub use parse::{Limits, Parsed, parse};
 pub use reply::{Output, write_reply};
-pub use request::{Command, Form, Get, Key, Keys, MAX_KEY_LEN, Refusal, Request, Shape, Then};
+pub use request::{
+    Command, Fault, Form, Get, Key, Keys, MAX_KEY_LEN, Refusal, Request, Shape, Then,
+};
 pub use rules::{Change, Counted, Hit, NewValue, Outcome, Verdict, decide};

@@ -5,7 +5,7 @@ use crate::meta;
 use crate::number::{parse_i64, parse_u32, parse_u64};
 use crate::op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
 use crate::request::{
-    Command, Form, Get, Key, Keys, MAX_KEY_LEN, Refusal, Request, Shape, Then, next_token,
+    Command, Fault, Form, Get, Key, Keys, MAX_KEY_LEN, Refusal, Request, Shape, Then, next_token,
 };
 
 /// What a server takes, in bytes.
@@ -18,11 +18,13 @@ pub struct Limits {
     pub line: usize,
     /// The longest line of a `get`, `gets`, `gat` or `gats`. Default: 1 MiB.
     pub keys_line: usize,
+    /// The longest request that there is room for, if it has not come already. Default: any.
+    pub buffer: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { item: 1 << 20, line: 2048, keys_line: 1 << 20 }
+        Self { item: 1 << 20, line: 2048, keys_line: 1 << 20, buffer: usize::MAX }
     }
 }
 
@@ -65,7 +67,7 @@ pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
     }
     let name = memchr::memchr(b' ', line).unwrap_or(line.len());
     let (name, arguments) = line.split_at_checked(name).unwrap_or((line, &[]));
-    let body = Body { input, start: consumed, max_item: limits.item };
+    let body = Body { input, start: consumed, max_item: limits.item, max_request: limits.buffer };
     let request = match name {
         b"get" => get(arguments, false),
         b"gets" => get(arguments, true),
@@ -104,6 +106,8 @@ pub(crate) struct Body<'a> {
     start: usize,
     /// The largest item taken.
     max_item: usize,
+    /// The longest request waited for.
+    max_request: usize,
 }
 
 impl<'a> Body<'a> {
@@ -124,14 +128,15 @@ impl<'a> Body<'a> {
         make: impl FnOnce(&'a [u8]) -> Command<'a>,
     ) -> Parsed<'a> {
         if len > room {
-            return self.too_large(len, &make(&[]));
+            let line = "SERVER_ERROR object too large for cache";
+            return self.unfit(len, line, Fault::TooLarge, &make(&[]));
         }
         let end = self.start + len;
         let Some(value) = self.input.get(self.start..end) else {
-            return Parsed::Incomplete { need: end + 2 };
+            return self.incomplete(len, &make(&[]));
         };
         match self.input.get(end..end + 2) {
-            None => Parsed::Incomplete { need: end + 2 },
+            None => self.incomplete(len, &make(&[])),
             Some(b"\r\n") => {
                 Parsed::Done { request: Request::Item(make(value)), consumed: end + 2 }
             }
@@ -142,16 +147,32 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn too_large(&self, len: usize, command: &Command<'a>) -> Parsed<'a> {
+    fn incomplete(&self, len: usize, command: &Command<'a>) -> Parsed<'a> {
+        let need = self.start + len + 2;
+        if need <= self.max_request {
+            return Parsed::Incomplete { need };
+        }
+        let line = "SERVER_ERROR out of memory storing object";
+        self.unfit(len, line, Fault::NoMemory, command)
+    }
+
+    /// Refuses a storage command that is sound, but for the size of its value.
+    fn unfit(
+        &self,
+        len: usize,
+        line: &'static str,
+        fault: Fault,
+        command: &Command<'a>,
+    ) -> Parsed<'a> {
         let classic = command.form.shape == Shape::Stored;
         // As memcached: not where a condition or the older value decides about the command, but
         // for every `ms`.
         let sets = matches!(command.op, Op::Store(Store { mode: Mode::Set, compare: None, .. }));
         let refusal = Refusal {
-            line: "SERVER_ERROR object too large for cache",
+            line,
             quiet: classic && command.form.quiet,
             then: skip(len),
-            too_large: true,
+            fault,
             forget: (sets || !classic).then_some(command.key),
         };
         Parsed::Done { request: Request::Refused(refusal), consumed: self.start }
@@ -159,7 +180,8 @@ impl<'a> Body<'a> {
 
     /// Refuses a storage command whose value is `len` bytes long: the value is skipped unseen.
     pub(crate) fn refuse(&self, len: usize, line: &'static str, quiet: bool) -> Parsed<'a> {
-        let refusal = Refusal { line, quiet, then: skip(len), too_large: false, forget: None };
+        let then = skip(len);
+        let refusal = Refusal { line, quiet, then, fault: Fault::Form, forget: None };
         Parsed::Done { request: Request::Refused(refusal), consumed: self.start }
     }
 
@@ -358,7 +380,8 @@ fn classic<'a>(key: &'a [u8], op: Op<'a>, shape: Shape, quiet: bool) -> Command<
 }
 
 pub(crate) fn refused(line: &'static str, quiet: bool) -> Request<'static> {
-    Request::Refused(Refusal { line, quiet, then: Then::Continue, too_large: false, forget: None })
+    let then = Then::Continue;
+    Request::Refused(Refusal { line, quiet, then, fault: Fault::Form, forget: None })
 }
 
 pub(crate) fn bad_format(quiet: bool) -> Request<'static> {
@@ -366,13 +389,8 @@ pub(crate) fn bad_format(quiet: bool) -> Request<'static> {
 }
 
 fn close(line: &'static str) -> Request<'static> {
-    Request::Refused(Refusal {
-        line,
-        quiet: false,
-        then: Then::Close,
-        too_large: false,
-        forget: None,
-    })
+    let then = Then::Close;
+    Request::Refused(Refusal { line, quiet: false, then, fault: Fault::Form, forget: None })
 }
 
 /// Whether the last word of the line is `noreply`, wherever the command would expect it.

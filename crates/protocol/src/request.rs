@@ -213,10 +213,21 @@ pub struct Refusal<'a> {
     pub quiet: bool,
     /// What becomes of the connection.
     pub then: Then,
-    /// Whether a value was refused for its size.
-    pub too_large: bool,
+    /// What is wrong.
+    pub fault: Fault,
     /// The key whose older value a cache had better forget, lest it be served for the refused one.
     pub forget: Option<Key<'a>>,
+}
+
+/// What is wrong with a request that is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not what the protocol has.
+    Form,
+    /// Its value is larger than any may be.
+    TooLarge,
+    /// There is no memory to wait for its value.
+    NoMemory,
 }
 
 /// What follows a refusal.

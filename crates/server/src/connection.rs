@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::backend::Backend;
+use crate::budget::Share;
 use crate::buffers;
 use crate::clock;
 use crate::counters::Counters;
@@ -44,11 +45,14 @@ struct Connection<'a, B: Backend, S> {
     stream: S,
     peer: &'a Peer,
     desk: Desk<'a, B>,
+    share: Share<'a, B>,
     /// What has been read and not yet carried out begins at `position`.
     input: Vec<u8>,
     position: usize,
     /// How many bytes the request at `position` needs at least.
     need: usize,
+    /// Whether there is no memory for what it needs.
+    starved: bool,
     /// How many bytes of a value nobody wants are still to come.
     skip: usize,
     /// The rest of a `get` whose replies had to be written first.
@@ -71,9 +75,11 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             stream,
             peer,
             desk: Desk::new(shared, counters),
+            share: Share::new(shared, peer),
             input: Vec::new(),
             position: 0,
             need: 1,
+            starved: false,
             skip: 0,
             rest: None,
             turns: shared.settings.requests_per_turn,
@@ -147,6 +153,9 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
     }
 
     fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.peer.cut_off() {
+            return Poll::Ready(Err(io::Error::other("its replies took memory that others need")));
+        }
         let outbox = &mut self.desk.outbox;
         let counters = self.desk.counters;
         let unsent = loop {
@@ -158,10 +167,13 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             }
         };
         if outbox.is_empty() {
+            self.share.put_output(0);
             buffers::give_output(outbox.take_buffer());
             if self.closing || (self.ended && !self.more) {
                 return Poll::Ready(Ok(false));
             }
+        } else {
+            self.share.put_output(outbox.held());
         }
         if self.closing || unsent || !outbox.has_room() {
             return Poll::Pending;
@@ -186,6 +198,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         }
         self.last_read |= leaving;
         match self.poll_read(cx)? {
+            Poll::Ready(_) if self.starved => Poll::Ready(Ok(true)),
             Poll::Ready(0) => {
                 self.ended = true;
                 if owes_nothing { Poll::Ready(Ok(false)) } else { Poll::Pending }
@@ -210,21 +223,31 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             let missing = self.need.saturating_sub(self.input.len());
             let more =
                 missing.clamp(buffers::INPUT_BYTES, self.input.len().max(buffers::INPUT_BYTES));
+            self.starved = !self.share.grow_input(self.input.len() + more);
+            if self.starved {
+                return Ok(Poll::Ready(0));
+            }
             self.input.try_reserve_exact(more).map_err(|_| io::ErrorKind::OutOfMemory)?;
         }
         let poll = pin!(self.stream.read_buf(&mut self.input)).poll(cx)?;
         if poll.is_pending() && self.input.is_empty() {
             buffers::give_input(std::mem::take(&mut self.input));
+            self.share.put_input(0);
         }
         Ok(poll)
     }
 
     /// Carries out what has come, as far as a turn goes.
     fn carry_out(&mut self) {
-        if self.input.len() - self.position < self.need && self.skip == 0 && self.rest.is_none() {
+        let enough = self.input.len() - self.position >= self.need || self.starved;
+        if !enough && self.skip == 0 && self.rest.is_none() {
             return;
         }
         self.need = 1;
+        let mut limits = self.desk.shared.settings.limits;
+        if std::mem::take(&mut self.starved) {
+            limits.buffer = self.input.len();
+        }
         let now = clock::now();
         self.desk.outbox.lend_buffer(buffers::take_output);
         self.more = false;
@@ -251,10 +274,15 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
                 }
                 continue;
             }
-            match parse(input, &self.desk.shared.settings.limits) {
-                Parsed::Incomplete { need } => {
+            match parse(input, &limits) {
+                Parsed::Incomplete { need } if need <= limits.buffer => {
                     self.need = need;
                     break;
+                }
+                Parsed::Incomplete { .. } => {
+                    // A list of keys: nothing of it was answered, and its end is not in sight.
+                    self.desk.say(false, "SERVER_ERROR out of memory reading request");
+                    self.closing = true;
                 }
                 Parsed::Done { request, consumed } => {
                     self.peer.asked(now);
@@ -286,6 +314,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         }
         if self.position == self.input.len() || self.closing {
             buffers::give_input(std::mem::take(&mut self.input));
+            self.share.put_input(0);
         } else {
             self.input.drain(..self.position);
         }

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use larder_protocol::{
-    Command, Exptime, Fetch, Form, Get, Key, Keys, MAX_KEY_LEN, Op, Output, Refusal, Request,
-    Seconds, Shape, Then, write_reply,
+    Command, Exptime, Fault, Fetch, Form, Get, Key, Keys, MAX_KEY_LEN, Op, Output, Refusal,
+    Request, Seconds, Shape, Then, write_reply,
 };
 use tracing::{info, trace};
 
@@ -134,13 +134,16 @@ impl<'a, B: Backend> Desk<'a, B> {
             write_reply(form, &outcome, now, end);
         });
         if let Some(pending) = pending {
-            self.outbox.wait(pending, form, tally);
+            let sent = if let Op::Store(store) = op { store.value.len() } else { 0 };
+            self.outbox.wait(pending, form, tally, sent);
         }
     }
 
     fn refuse(&mut self, refusal: &Refusal<'_>, now: Seconds) -> Next {
-        if refusal.too_large {
-            self.counters.store_too_large.add(1);
+        match refusal.fault {
+            Fault::Form => {}
+            Fault::TooLarge => self.counters.store_too_large.add(1),
+            Fault::NoMemory => self.counters.store_no_memory.add(1),
         }
         if let Some(key) = refusal.forget {
             self.shared.backend.refused(key.bytes(&mut [0; MAX_KEY_LEN]), now);
@@ -166,7 +169,7 @@ impl<'a, B: Backend> Desk<'a, B> {
             Some(pending) => {
                 let key = Key { text: &[], base64: false };
                 let form = Form { shape: Shape::Flushed, quiet, key, flags: &[] };
-                self.outbox.wait(pending, &form, Tally::Nothing);
+                self.outbox.wait(pending, &form, Tally::Nothing, 0);
             }
         }
     }
@@ -200,7 +203,7 @@ impl<'a, B: Backend> Desk<'a, B> {
         Next::Close
     }
 
-    fn say(&mut self, quiet: bool, line: &str) {
+    pub(crate) fn say(&mut self, quiet: bool, line: &str) {
         if !quiet {
             let end = self.outbox.end();
             end.put(line.as_bytes());

@@ -20,6 +20,7 @@
 //! - `shared`: what the threads have in common
 //! - `clock`: the only one
 mod backend;
+mod budget;
 mod buffers;
 mod clock;
 mod connection;

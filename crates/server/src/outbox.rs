@@ -17,6 +17,12 @@ pub(crate) struct Outbox<P> {
     ready: Pieces,
     /// What waits for an answer, and all that stands behind it.
     waiting: VecDeque<Waiting<P>>,
+    /// Bytes of the replies that stand behind an answer to come, but for the last such answer.
+    behind: usize,
+    /// The weights of what waits.
+    weight: usize,
+    /// How many bytes an answer to come may have: as many as the largest of late.
+    expected: usize,
 }
 
 /// An answer that is still to come, and the replies that follow it.
@@ -24,12 +30,15 @@ struct Waiting<P> {
     pending: P,
     form: OwnedForm,
     tally: Tally,
+    /// Bytes held for it meanwhile: the value that was sent with it, or that it may bring.
+    weight: usize,
     behind: Pieces,
 }
 
 impl<P> Default for Outbox<P> {
     fn default() -> Self {
-        Self { ready: Pieces::default(), waiting: VecDeque::new() }
+        let (ready, waiting) = (Pieces::default(), VecDeque::new());
+        Self { ready, waiting, behind: 0, weight: 0, expected: 0 }
     }
 }
 
@@ -43,16 +52,37 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         }
     }
 
-    /// Keeps a place for an answer that is still to come.
-    pub(crate) fn wait(&mut self, pending: P, form: &Form<'_>, tally: Tally) {
+    /// Keeps a place for an answer that is still to come, to a request that brought a value of
+    /// `sent` bytes.
+    pub(crate) fn wait(&mut self, pending: P, form: &Form<'_>, tally: Tally, sent: usize) {
         let form = OwnedForm::new(form);
-        self.waiting.push_back(Waiting { pending, form, tally, behind: Pieces::default() });
+        let weight = sent.max(self.expected);
+        self.weight += weight;
+        self.behind += self.last_len();
+        self.waiting.push_back(Waiting { pending, form, tally, weight, behind: Pieces::default() });
+    }
+
+    /// Bytes of the replies behind the last answer to come.
+    fn last_len(&self) -> usize {
+        self.waiting.back().map_or(0, |last| last.behind.len)
     }
 
     /// Whether more requests may be carried out before these replies are gone.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.ready.len < MAX_UNSENT && self.waiting.len() < MAX_WAITING
+        self.ready.len < MAX_UNSENT
+            && (self.waiting.is_empty()
+                || (self.waiting.len() < MAX_WAITING
+                    && self.weight < MAX_WEIGHT
+                    && self.behind + self.last_len() < MAX_UNSENT))
+    }
+
+    /// How many bytes it holds that nothing else does.
+    pub(crate) fn held(&self) -> usize {
+        let alone = |value: &&Bytes| value.is_unique();
+        let values = self.ready.shared.iter().map(|(_, value)| value).filter(alone);
+        let values: usize = values.map(Bytes::len).sum();
+        self.ready.bytes.capacity() + values + self.weight + self.behind + self.last_len()
     }
 
     /// Whether nothing is owed.
@@ -77,9 +107,16 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         {
             let Poll::Ready(outcome) = Pin::new(&mut first.pending).poll(cx) else { break };
             counters.count(first.tally, &outcome);
+            let before = self.ready.len;
             write_reply(&first.form.borrow(), &outcome, now(), &mut self.ready);
+            let answer = self.ready.len - before;
+            self.expected = answer.max(self.expected - self.expected / 8);
+            self.weight -= first.weight;
+            let behind = first.behind.len;
             self.ready.append(&mut first.behind);
             self.waiting.pop_front();
+            // What stands behind the last one was not yet counted.
+            self.behind -= if self.waiting.is_empty() { 0 } else { behind };
             moved = true;
         }
         moved
@@ -239,6 +276,9 @@ impl OwnedForm {
 
 /// Past this many bytes a client that does not read is owed, its requests wait.
 const MAX_UNSENT: usize = 256 << 10;
+
+/// How many bytes may be held for answers to come. One of them may hold any number.
+const MAX_WEIGHT: usize = 1 << 20;
 
 /// How many answers of one connection may be outstanding at once.
 const MAX_WAITING: usize = 1024;

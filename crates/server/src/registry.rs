@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 use larder_protocol::Seconds;
@@ -33,6 +33,10 @@ pub(crate) struct Peer {
     leaving: AtomicBool,
     /// Whether it is to close unless it asks for something first.
     idle: AtomicBool,
+    /// Bytes of replies that it has not taken, as far as they count.
+    owed: AtomicUsize,
+    /// Whether it is to close at once, since others need the memory.
+    cut_off: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -51,6 +55,8 @@ impl Registry {
             last_request: AtomicU32::new(now),
             leaving: AtomicBool::new(false),
             idle: AtomicBool::new(false),
+            owed: AtomicUsize::new(0),
+            cut_off: AtomicBool::new(false),
             waker: Mutex::default(),
         });
         self.peers.lock().insert(peer.number, Arc::clone(&peer));
@@ -83,6 +89,17 @@ impl Registry {
             }
             closed.await;
         }
+    }
+
+    /// Closes the connection that has left most replies untaken. Whether there is one.
+    pub(crate) fn cut_off_slowest_reader(&self) -> bool {
+        let peers = self.peers.lock();
+        let owed = |peer: &&Arc<Peer>| peer.owed.load(Ordering::Relaxed);
+        let open = peers.values().filter(|peer| owed(peer) > 0 && !peer.cut_off());
+        let Some(peer) = open.max_by_key(owed) else { return false };
+        peer.cut_off.store(true, Ordering::Release);
+        peer.wake();
+        true
     }
 
     /// All of them, in the order they came.
@@ -123,6 +140,16 @@ impl Peer {
         if !self.idle.swap(true, Ordering::Release) {
             self.wake();
         }
+    }
+
+    /// Notes how many bytes of replies it has not taken.
+    pub(crate) fn owe(&self, bytes: usize) {
+        self.owed.store(bytes, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn cut_off(&self) -> bool {
+        self.cut_off.load(Ordering::Acquire)
     }
 
     #[inline]

@@ -153,6 +153,9 @@ fn general<B: Backend>(shared: &Shared<B>, now: Seconds, emit: &mut dyn FnMut(&s
     stat("store_no_memory", &totals.store_no_memory);
     stat("auth_cmds", &0);
     stat("auth_errors", &0);
+    stat("read_buf_bytes", &shared.budget.held());
+    stat("read_buf_oom", &shared.budget.refused.load(Ordering::Relaxed));
+    stat("response_obj_oom", &shared.budget.cut_off.load(Ordering::Relaxed));
     if shared.settings.idle_timeout.is_some() {
         stat("idle_kicks", &shared.idle_kicks.load(Ordering::Relaxed));
     }

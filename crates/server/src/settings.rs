@@ -22,6 +22,10 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What lines and values are taken. Default: [`Limits::default`].
     pub limits: Limits,
+    /// Bytes that buffers of all connections may hold together, beyond 16 KiB of input and 16 KiB
+    /// of replies each. Past it a value is refused instead of waited for, and the client that has
+    /// let most replies lie is disconnected. Default: 64 MiB.
+    pub buffer_memory: u64,
     /// Whether clients may stop the server. Default: false, as without memcached's `-A`.
     pub shutdown_command: bool,
     /// Whether clients may flush. Default: true, as without memcached's `-F`.
@@ -44,6 +48,7 @@ impl Default for Settings {
             idle_timeout: None,
             drain_timeout: Duration::from_secs(5),
             limits: Limits::default(),
+            buffer_memory: 64 << 20,
             shutdown_command: false,
             flush_command: true,
             dump_command: true,

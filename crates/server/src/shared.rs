@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use tokio::sync::Notify;
 
+use crate::budget::Budget;
 use crate::clock;
 use crate::counters::{Counters, Totals};
 use crate::registry::Registry;
@@ -15,6 +16,7 @@ pub(crate) struct Shared<B> {
     pub(crate) backend: Arc<B>,
     pub(crate) settings: Settings,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) budget: Budget,
     /// One for each worker.
     pub(crate) workers: Box<[Arc<Worker>]>,
     pub(crate) started: u32,
@@ -44,6 +46,7 @@ impl<B> Shared<B> {
         Self {
             backend,
             registry: Arc::default(),
+            budget: Budget::default(),
             workers: (0..settings.workers.max(1)).map(|_| Arc::default()).collect(),
             started: clock::now(),
             verbosity: AtomicU32::new(settings.verbosity),
@@ -72,7 +75,9 @@ impl<B> Shared<B> {
             worker.counters.reset();
         }
         self.registry.reset();
-        for counter in [&self.rejected, &self.idle_kicks, &self.listen_disabled] {
+        let budget = [&self.budget.refused, &self.budget.cut_off];
+        let others = [&self.rejected, &self.idle_kicks, &self.listen_disabled];
+        for counter in budget.into_iter().chain(others) {
             counter.store(0, Ordering::Relaxed);
         }
     }

@@ -254,6 +254,21 @@ fn a_lower_limit_evicts_at_once() {
 }
 
 #[test]
+fn what_is_lent_is_made_room_for() {
+    let cache = cache(1 << 20);
+    cache.set_lent(900 << 10);
+    for number in 0..5_000 {
+        set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
+    }
+    assert!(cache.used.load(Ordering::Relaxed) <= 124 << 10);
+    cache.set_lent(2 << 20);
+    assert!(matches!(set(&cache, "k", b"v", 0), Outcome::NoMemory));
+    cache.set_lent(0);
+    assert!(matches!(set(&cache, "k", b"v", 0), Outcome::Stored { .. }));
+    assert_accounts(&cache, NOW);
+}
+
+#[test]
 fn a_large_value_on_its_way_is_not_written_over() {
     let cache = cache(8 << 20);
     set(&cache, "k", &[b'a'; 10_000], 0);

@@ -115,6 +115,10 @@ impl Backend for CacheBackend {
         self.cache.list(most, now, emit);
     }
 
+    fn set_buffered(&self, bytes: u64) {
+        self.cache.set_lent(bytes);
+    }
+
     fn reset_stats(&self) {
         self.cache.reset_stats();
     }

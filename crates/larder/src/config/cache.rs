@@ -27,7 +27,8 @@ impl CacheConfig {
         flags: &NodeFlags,
         sources: &mut Sources,
     ) -> Result<(Self, Vec<Note>), Failure> {
-        let (node, mut notes) = NodeConfig::resolve(flags, sources, PORT)?;
+        let memory_limit_mb = flags.memory_limit.unwrap_or(64);
+        let (node, mut notes) = NodeConfig::resolve(flags, sources, PORT, memory_limit_mb)?;
         if let Some(factor) = &flags.slab_growth_factor
             && !factor.parse::<f64>().is_ok_and(|factor| factor > 1.0)
         {
@@ -36,7 +37,6 @@ impl CacheConfig {
         if let Some(kind @ ("btree" | "hash")) = flags.protocol.as_deref() {
             return Err(Failure::usage(format!("-B {kind}: want ascii or auto")));
         }
-        let memory_limit_mb = flags.memory_limit.unwrap_or(64);
         // memcached's own rule. With less, one item of the largest size would empty the cache.
         if node.item_size_max > (memory_limit_mb << 20) / 2 {
             let needed = (node.item_size_max * 2).div_ceil(1 << 20);

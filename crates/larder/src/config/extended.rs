@@ -8,11 +8,14 @@ pub(crate) struct Extended {
     /// Seconds.
     pub(crate) idle_timeout: Option<u64>,
     pub(crate) maxconns_fast: Option<bool>,
+    /// Megabytes; `Some(0)`, memcached's default, says nothing.
+    pub(crate) read_buf_mem_limit: Option<u64>,
 }
 
 enum Meaning {
     IdleTimeout,
     MaxconnsFast(bool),
+    ReadBufMemLimit,
     /// What Larder does anyway.
     Granted,
     /// Tunes what Larder does not have; whether it comes with a value, and what that is.
@@ -21,7 +24,7 @@ enum Meaning {
     Refused(&'static str),
 }
 
-use Meaning::{Granted, IdleTimeout, Ignored, MaxconnsFast, Refused};
+use Meaning::{Granted, IdleTimeout, Ignored, MaxconnsFast, ReadBufMemLimit, Refused};
 
 enum Value {
     None,
@@ -52,7 +55,14 @@ impl Extended {
                 });
             };
             match meaning {
-                IdleTimeout => self.idle_timeout = Some(seconds(value)?),
+                IdleTimeout => {
+                    let most = 31_536_000;
+                    self.idle_timeout = Some(number(value, most, "seconds", "idle_timeout=300")?);
+                }
+                ReadBufMemLimit => {
+                    let (most, example) = (16 << 20, "read_buf_mem_limit=64");
+                    self.read_buf_mem_limit = Some(number(value, most, "megabytes", example)?);
+                }
                 MaxconnsFast(fast) => self.maxconns_fast = Some(*fast),
                 Granted => {}
                 Ignored(Value::Required, _) if value.is_none_or(str::is_empty) => {
@@ -72,11 +82,12 @@ impl Extended {
     }
 }
 
-fn seconds(value: Option<&str>) -> Result<u64, String> {
+fn number(value: Option<&str>, most: u64, unit: &str, example: &str) -> Result<u64, String> {
+    let name = example.split('=').next().unwrap_or(example);
     value
         .and_then(|value| value.parse().ok())
-        .filter(|seconds| *seconds <= 31_536_000)
-        .ok_or_else(|| "-o idle_timeout: want seconds, for example idle_timeout=300".to_owned())
+        .filter(|number| *number <= most)
+        .ok_or_else(|| format!("-o {name}: want {unit} up to {most}, for example {example}"))
 }
 
 fn meaning(name: &str) -> Option<&'static Meaning> {
@@ -105,8 +116,9 @@ const OPTIONS: &[(&[&str], Meaning)] = &[
     (&["track_sizes"], Ignored(Value::None, "there is nothing to switch on")),
     (&["watcher_logbuf_size", "worker_logbuf_size"],
         Ignored(Value::Required, "the log has no such buffers")),
-    (&["read_buf_mem_limit", "resp_obj_mem_limit"],
-        Ignored(Value::Optional, "the buffers of a connection are bounded")),
+    (&["read_buf_mem_limit"], ReadBufMemLimit),
+    (&["resp_obj_mem_limit"],
+        Ignored(Value::Optional, "read_buf_mem_limit covers replies too")),
     (&["ext_path"],
         Refused("there is no flash storage: give the memory with -m, or leave it out")),
     (&["ext_page_size", "ext_wbuf_size", "ext_threads", "ext_io_depth", "ext_item_size",
@@ -135,8 +147,14 @@ mod tests {
     #[test]
     fn what_counts_counts_and_the_rest_is_noted_once_each() {
         let (extended, notes) =
-            read("modern,idle_timeout=30,no_maxconns_fast,hashpower=20,slab_reassign").unwrap();
-        let wanted = Extended { idle_timeout: Some(30), maxconns_fast: Some(false) };
+            read(
+            "modern,idle_timeout=30,no_maxconns_fast,read_buf_mem_limit=64,hashpower=20,slab_reassign",
+        ).unwrap();
+        let wanted = Extended {
+            idle_timeout: Some(30),
+            maxconns_fast: Some(false),
+            read_buf_mem_limit: Some(64),
+        };
         assert_eq!(extended, wanted);
         assert_eq!(
             notes,

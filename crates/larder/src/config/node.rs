@@ -33,6 +33,9 @@ pub(crate) struct NodeConfig {
     pub(crate) maxconns_fast: bool,
     /// Seconds after which an idle connection is closed; 0 for never. Default: 0.
     pub(crate) idle_timeout_secs: u64,
+    /// Memory of all connections' buffers together, in megabytes of 2^20 bytes. Default: half of
+    /// the tier's memory, and never less than a largest item takes.
+    pub(crate) buffer_memory_mb: u64,
     /// Worker threads. Default: one for each core.
     pub(crate) threads: usize,
     /// Requests served from one connection before others have their turn. Default: 20.
@@ -82,11 +85,13 @@ pub(crate) struct Note {
 }
 
 impl NodeConfig {
-    /// Resolves `flags`, with `port` where they say none, and notes what of them does nothing.
+    /// Resolves `flags`, with `port` and `memory_limit_mb` where they say none, and notes what of
+    /// them does nothing.
     pub(crate) fn resolve(
         flags: &NodeFlags,
         sources: &mut Sources,
         port: u16,
+        memory_limit_mb: u64,
     ) -> Result<(Self, Vec<Note>), Failure> {
         refuse_unprotected(flags).map_err(Failure::usage)?;
         let mut notes = Vec::new();
@@ -117,6 +122,13 @@ impl NodeConfig {
         let mut notes: Vec<_> =
             notes.into_iter().map(|text| Note { text, warning: false }).collect();
         notes.extend(lost(flags).map(|text| Note { text, warning: true }));
+        let item_size_max = flags.max_item_size.unwrap_or(1 << 20);
+        let buffer_memory = ("buffer-memory", flags.buffer_memory);
+        let buffer_memory = over(
+            buffer_memory,
+            extended.read_buf_mem_limit.filter(|megabytes| *megabytes > 0),
+            sources,
+        );
         let config = Self {
             port,
             listen,
@@ -141,7 +153,8 @@ impl NodeConfig {
                 Threads::Number(threads) => threads,
             },
             requests_per_event: number(flags.max_reqs_per_event, 20),
-            item_size_max: flags.max_item_size.unwrap_or(1 << 20),
+            item_size_max,
+            buffer_memory_mb: buffer_memory_mb(buffer_memory, item_size_max, memory_limit_mb)?,
             shutdown_enabled: flags.enable_shutdown,
             flush_enabled: !flags.disable_flush_all,
             dump_enabled: !flags.disable_dumping,
@@ -174,6 +187,7 @@ impl NodeConfig {
             ("idle-timeout", integer(self.idle_timeout_secs)),
             ("threads", integer(self.threads)),
             ("max-reqs-per-event", integer(self.requests_per_event)),
+            ("buffer-memory", integer(self.buffer_memory_mb)),
             ("max-item-size", integer(self.item_size_max)),
             ("enable-shutdown", Value::Boolean(self.shutdown_enabled)),
             ("disable-flush-all", Value::Boolean(!self.flush_enabled)),
@@ -238,6 +252,23 @@ fn check_sockets(
         notes.push("-s: listens on the UNIX socket alone; -p and -l ignored".to_owned());
     }
     Ok(())
+}
+
+fn buffer_memory_mb(
+    given: Option<u64>,
+    item_size_max: u64,
+    memory_mb: u64,
+) -> Result<u64, Failure> {
+    // A request is an item and its line.
+    let least = item_size_max.div_ceil(1 << 20) + 1;
+    match given {
+        None => Ok((memory_mb / 2).max(least)),
+        Some(megabytes) if megabytes >= least => Ok(megabytes),
+        Some(megabytes) => Err(Failure::usage(format!(
+            "--buffer-memory {megabytes}: an item of -I {item_size_max} bytes must fit; write \
+             {least} or more, or a smaller -I"
+        ))),
+    }
 }
 
 /// Notes what is accepted and does not matter.

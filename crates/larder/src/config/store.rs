@@ -29,7 +29,8 @@ impl StoreConfig {
         sources: &mut Sources,
         state_directory: Option<&str>,
     ) -> Result<(Self, Vec<Note>), Failure> {
-        let (node, mut notes) = NodeConfig::resolve(&flags.node, sources, PORT)?;
+        let memory_limit_mb = flags.node.memory_limit.unwrap_or(256);
+        let (node, mut notes) = NodeConfig::resolve(&flags.node, sources, PORT, memory_limit_mb)?;
         if let Some(site) = &flags.replication_site {
             return Err(Failure::usage(format!(
                 "-O {site}: a store does not replicate yet; leave it out to run a single copy"
@@ -60,7 +61,6 @@ impl StoreConfig {
         for (_, flag, why) in given.into_iter().filter(|(given, ..)| *given) {
             notes.push(Note { text: format!("{flag}: {why}; ignored"), warning: false });
         }
-        let memory_limit_mb = flags.node.memory_limit.unwrap_or(256);
         Ok((Self { node, data_dir, memory_limit_mb }, notes))
     }
 

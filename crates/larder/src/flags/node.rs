@@ -91,8 +91,8 @@ pub(crate) struct NodeFlags {
     #[arg(short = 'W', long)]
     pub(crate) disable_watch: bool,
     #[arg(short = 'o', long, value_name = "list", action = ArgAction::Append,
-        help = "memcached's extended options, separated by commas: idle_timeout=<seconds> and \
-            no_maxconns_fast count here, what tunes its internals is accepted")]
+        help = "memcached's extended options, separated by commas: idle_timeout=<seconds>, \
+            no_maxconns_fast and read_buf_mem_limit=<megabytes> count here, what tunes its internals is accepted")]
     pub(crate) extended: Vec<String>,
 
     /// Keep items in this file over a restart: not there yet, every restart is empty
@@ -137,6 +137,10 @@ pub(crate) struct NodeFlags {
     /// (default: true)
     #[arg(long, value_name = "bool", help_heading = OURS, value_parser = value::switch)]
     pub(crate) maxconns_fast: Option<bool>,
+    /// Most memory of all connections' buffers together, in megabytes (default: half of -m)
+    #[arg(long, value_name = "num", help_heading = OURS,
+        value_parser = value::whole(1..=16 << 20, "megabytes", "64"))]
+    pub(crate) buffer_memory: Option<u64>,
     /// Read options from this TOML file
     #[arg(long, value_name = "file", help_heading = OURS)]
     pub(crate) config: Option<PathBuf>,

@@ -70,13 +70,30 @@ fn a_refused_value_is_skipped() {
     assert_eq!(refusal(&long).then, Then::Skip(5));
     assert_eq!(refusal(b"set k x 0 3\r\n").then, Then::Skip(5));
     let large = refusal(b"set k 0 0 1048517\r\n");
-    assert_eq!((large.then, large.too_large), (Then::Skip(1_048_519), true));
+    assert_eq!((large.then, large.fault), (Then::Skip(1_048_519), Fault::TooLarge));
     assert_eq!(needs(b"set k 0 0 1048516\r\n"), 19 + 1_048_518);
-    assert!(refusal(b"set k 1 0 1048513\r\n").too_large);
+    assert_eq!(refusal(b"set k 1 0 1048513\r\n").fault, Fault::TooLarge);
     assert!(large.forget.is_some());
     assert!(refusal(b"add k 0 0 1048577\r\n").forget.is_none());
     assert!(refusal(b"cas k 0 0 1048577 1\r\n").forget.is_none());
     assert_eq!(refusal(b"ms k 2 !\r\n").then, Then::Skip(4));
+}
+
+#[test]
+fn a_value_there_is_no_memory_for_is_skipped() {
+    let limits = Limits { buffer: 24, ..Limits::default() };
+    let input = b"set k 0 0 20\r\nfirst half";
+    let Parsed::Done { request: Request::Refused(refusal), consumed } = parse(input, &limits)
+    else {
+        panic!()
+    };
+    assert_eq!((refusal.fault, refusal.then, consumed), (Fault::NoMemory, Then::Skip(22), 14));
+    assert_eq!(refusal.line, "SERVER_ERROR out of memory storing object");
+    assert!(refusal.forget.is_some());
+    let all = b"set k 0 0 20\r\nfirst half, and more\r\n";
+    let Parsed::Done { request, .. } = parse(all, &limits) else { panic!() };
+    assert!(matches!(request, Request::Item(_)), "what has come needs no more memory");
+    assert!(matches!(parse(b"set k 0 0 2\r\nv", &limits), Parsed::Incomplete { need: 17 }));
 }
 
 #[test]
@@ -172,7 +189,7 @@ proptest! {
 }
 
 /// Small, so that they are met.
-const LIMITS: Limits = Limits { item: 70, line: 48, keys_line: 96 };
+const LIMITS: Limits = Limits { item: 70, line: 48, keys_line: 96, buffer: usize::MAX };
 
 /// Streams that look like requests often enough, and like nothing else often enough.
 fn requests() -> impl Strategy<Value = Vec<u8>> {

@@ -38,10 +38,10 @@ fn replies_leave_in_the_order_of_requests_whenever_answers_come() {
     let mut outbox = Outbox::default();
     let (first, answer) = later();
     outbox.end().put(b"a\r\n");
-    outbox.wait(answer, &delete_form(), Tally::Delete);
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
     outbox.end().put(b"b\r\n");
     let (second, answer) = later();
-    outbox.wait(answer, &delete_form(), Tally::Delete);
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
     outbox.end().put(b"c\r\n");
     second.send(Outcome::NotFound).unwrap();
     assert_eq!(written(&mut outbox), "a\r\n");
@@ -56,7 +56,7 @@ fn shared_values_stay_between_their_neighbours() {
         let mut outbox: Outbox<Answer> = Outbox::default();
         let mut expected = String::new();
         let (sender, answer) = later();
-        outbox.wait(answer, &delete_form(), Tally::Delete);
+        outbox.wait(answer, &delete_form(), Tally::Delete, 0);
         for number in 0..2 * MAX_SLICES {
             let (before, value) = (format!("<{number}>"), "v".repeat(value_len));
             outbox.end().put(before.as_bytes());
@@ -105,8 +105,40 @@ fn a_client_that_does_not_read_gets_no_more() {
     let mut outbox: Outbox<Answer> = Outbox::default();
     for _ in 0..MAX_WAITING {
         assert!(outbox.has_room());
-        outbox.wait(later().1, &delete_form(), Tally::Delete);
+        outbox.wait(later().1, &delete_form(), Tally::Delete, 0);
     }
+    assert!(!outbox.has_room());
+}
+
+#[test]
+fn large_requests_and_answers_are_not_piled_up() {
+    let mut outbox: Outbox<Answer> = Outbox::default();
+    outbox.wait(later().1, &delete_form(), Tally::Set, MAX_WEIGHT - 1);
+    assert!(outbox.has_room());
+    outbox.wait(later().1, &delete_form(), Tally::Set, 1);
+    assert!(!outbox.has_room());
+
+    // What stands behind an answer that does not come counts too.
+    let mut outbox: Outbox<Answer> = Outbox::default();
+    let (sender, answer) = later();
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
+    outbox.end().put(&vec![b'x'; MAX_UNSENT / 2]);
+    let (second, answer) = later();
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
+    assert!(outbox.has_room());
+    outbox.end().put(&vec![b'x'; MAX_UNSENT / 2]);
+    assert!(!outbox.has_room());
+    sender.send(Outcome::Deleted).unwrap();
+    second.send(Outcome::Deleted).unwrap();
+    assert_eq!(written(&mut outbox).len(), MAX_UNSENT + 18);
+    assert_eq!((outbox.behind, outbox.weight), (0, 0));
+    // The size of one answer is what the next are expected to have.
+    for _ in 0..10 {
+        assert!(outbox.has_room());
+        outbox.expected = MAX_WEIGHT / 10;
+        outbox.wait(later().1, &delete_form(), Tally::Get, 0);
+    }
+    outbox.wait(later().1, &delete_form(), Tally::Get, 0);
     assert!(!outbox.has_room());
 }
 
