@@ -9,6 +9,7 @@ use tracing::info;
 use crate::backend::StoreBackend;
 use crate::config::{Note, StoreConfig};
 use crate::failure::Failure;
+use crate::flags::value::Reserve;
 use crate::node::{self, Node};
 
 /// Files the engine keeps open, at most.
@@ -20,7 +21,14 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
         return node::launch();
     }
     let node = Node::prepare("store", &config.node, notes, ENGINE_FILES)?;
-    let options = Options { cache_bytes: config.memory_limit_mb << 20, ..Options::default() };
+    let options = Options {
+        cache_bytes: config.memory_limit_mb << 20,
+        reserve_bytes: match config.reserve {
+            Reserve::Auto => None,
+            Reserve::Bytes(bytes) => Some(bytes),
+        },
+        ..Options::default()
+    };
     let place = config.data_dir.display();
     let store = Store::open(&config.data_dir, options)
         .map(Arc::new)

@@ -15,6 +15,7 @@
 //! - `dispatch`: from requests to the backend
 //! - `outbox`: replies on their way, in order
 //! - `buffers`: memory that connections of a worker share
+//! - `budget`: what the buffers of all connections may hold
 //! - `registry`: the connections there are
 //! - `counters`, `report`: what is counted, and `stats`
 //! - `shared`: what the threads have in common

@@ -107,6 +107,16 @@ impl Command {
         self.payload.len()
     }
 
+    /// Whether whoever waits has an answer.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.ticket.as_ref().is_none_or(Ticket::is_answered)
+    }
+
+    /// Answers it while it is with a thread, whose own answer then comes too late.
+    pub(crate) fn answer_early(&self, outcome: Outcome<'static>) -> Option<std::task::Waker> {
+        self.ticket.as_ref().and_then(|ticket| ticket.answer_early(outcome))
+    }
+
     /// Answers it; whoever waits has to be woken by the ticket's waker.
     pub(crate) fn answer(mut self, outcome: Outcome<'static>) -> Option<std::task::Waker> {
         self.ticket.take().and_then(|ticket| ticket.answer(outcome))

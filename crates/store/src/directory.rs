@@ -4,13 +4,29 @@
 //! |---|---|
 //! | `LARDER` | says that this is a store, and its format |
 //! | `WATERMARK` | a place in the order of writes that was durable when this was written |
+//! | `CLOCK` | the time it was when this was written, in seconds since 1970 |
 //! | `data/` | the engine's files; there is a whole one or none |
-//! | `data.new/` | a `data/` in the making, of no worth |
+//! | `data.kept/` | `data/` as it was before an opening that has not come to its end |
+//! | `data.new/` | something in the making or on its way out, of no worth |
+//!
+//! The engine changes its files while it opens them: it cuts off the end of a journal what makes no
+//! sense to it, and its threads begin to compact. So a copy is kept until it is known that the store
+//! is whole. What a crash leaves tells what to do at the next opening:
+//!
+//! | there is | it happened | what is done |
+//! |---|---|---|
+//! | `data`, `data.new` | while the copy was made or removed | `data.new` is removed |
+//! | `data`, `data.kept` | while the store was opened; nothing was acknowledged since | the copy is put back |
+//! | `data.kept`, `data.new` | while the copy was put back | as above |
+
+mod copy;
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use larder_protocol::Seconds;
 
 use crate::error::{Error, FORMAT};
 
@@ -24,8 +40,13 @@ pub(crate) struct Directory {
 /// Whether the directory holds a store already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// It does, with this watermark.
-    Store(u64),
+    /// It does.
+    Store {
+        /// The place in the order of writes that was noted as durable last.
+        watermark: u64,
+        /// The time that was noted last, if any was.
+        clock: Option<Seconds>,
+    },
     /// It does not: `data_new` is to be filled, then [`Directory::adopt`]ed.
     Nothing,
 }
@@ -79,6 +100,51 @@ impl Directory {
         replace(&self.path.join(WATERMARK), &format!("{sequence}\n"))
     }
 
+    /// Notes what time it is. A note that is lost makes the next opening careful, and no more.
+    pub(crate) fn note_clock(&self, now: Seconds) -> Result<(), Error> {
+        replace(&self.path.join(CLOCK), &format!("{now}\n"))
+    }
+
+    /// Keeps a copy of the engine's files, until [`put_back`](Self::put_back) or
+    /// [`let_go`](Self::let_go).
+    pub(crate) fn keep(&self) -> Result<(), Error> {
+        let (new, kept) = (self.data_new(), self.kept());
+        copy::copy(&self.data(), &new)
+            .and_then(|()| fs::rename(&new, &kept).map_err(Error::io("move", &new)))
+            .and_then(|()| sync(&self.path))
+            // Half a copy takes the room that the engine may need.
+            .inspect_err(|_| {
+                let _ = fs::remove_dir_all(&new);
+            })
+    }
+
+    /// Makes the engine's files what they were when the copy was kept. Nothing may have them open.
+    pub(crate) fn put_back(&self) -> Result<(), Error> {
+        let (data, kept, new) = (self.data(), self.kept(), self.data_new());
+        if data.try_exists().map_err(Error::io("look at", &data))? {
+            remove(&new)?;
+            fs::rename(&data, &new).map_err(Error::io("move", &data))?;
+        }
+        fs::rename(&kept, &data).map_err(Error::io("move", &kept))?;
+        sync(&self.path)?;
+        remove(&new)
+    }
+
+    /// Removes the copy. Must be done before any write is acknowledged: a copy that is found is put
+    /// back.
+    pub(crate) fn let_go(&self) -> Result<(), Error> {
+        let (kept, new) = (self.kept(), self.data_new());
+        fs::rename(&kept, &new).map_err(Error::io("move", &kept))?;
+        sync(&self.path)?;
+        // What is left of it is removed at the next opening.
+        let _ = remove(&new);
+        Ok(())
+    }
+
+    fn kept(&self) -> PathBuf {
+        self.path.join(KEPT)
+    }
+
     fn look(&self) -> Result<Found, Error> {
         let marker = self.path.join(MARKER);
         if !marker.try_exists().map_err(Error::io("look at", &marker))? {
@@ -97,10 +163,19 @@ impl Directory {
         if format > FORMAT {
             return Err(Error::TooNew { path: marker, format });
         }
-        let watermark = self.watermark()?;
+        let kept = self.kept();
+        if kept.try_exists().map_err(Error::io("look at", &kept))? {
+            self.put_back()?;
+        }
+        remove(&self.data_new())?;
+        let watermark = self.number(WATERMARK)?;
         let data = self.data();
         match (data.try_exists().map_err(Error::io("look at", &data))?, watermark) {
-            (true, Some(watermark)) => Ok(Found::Store(watermark)),
+            (true, Some(watermark)) => {
+                // One that makes no sense is as none: it only makes the sweeper careful.
+                let clock = self.number(CLOCK).ok().flatten();
+                Ok(Found::Store { watermark, clock: clock.and_then(|at| at.try_into().ok()) })
+            }
             (true, None) => {
                 let path = self.path.join(WATERMARK);
                 Err(Error::corrupt(&path, "it is missing, so that lost writes would not show"))
@@ -108,7 +183,8 @@ impl Directory {
             (false, Some(1..)) => {
                 Err(Error::corrupt(&data, "it is missing, but the store was in use"))
             }
-            (false, Some(0) | None) => self.clear_unfinished(),
+            // An interrupted creation has acknowledged nothing yet.
+            (false, Some(0) | None) => Ok(Found::Nothing),
         }
     }
 
@@ -125,8 +201,8 @@ impl Directory {
         Ok(())
     }
 
-    fn watermark(&self) -> Result<Option<u64>, Error> {
-        let path = self.path.join(WATERMARK);
+    fn number(&self, name: &str) -> Result<Option<u64>, Error> {
+        let path = self.path.join(name);
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("read", &path))?,
@@ -136,17 +212,6 @@ impl Directory {
             .and_then(|text| text.trim_end().parse().ok())
             .map(Some)
             .ok_or_else(|| Error::corrupt(&path, "it does not hold a number"))
-    }
-
-    /// An interrupted creation has acknowledged nothing yet: its files are of no worth.
-    fn clear_unfinished(&self) -> Result<Found, Error> {
-        let unfinished = self.data_new();
-        match fs::remove_dir_all(&unfinished) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Error::io("remove", &unfinished)(error))
-            }
-            _ => Ok(Found::Nothing),
-        }
     }
 }
 
@@ -173,6 +238,15 @@ fn replace(path: &Path, content: &str) -> Result<(), Error> {
     fs::rename(&new, path).map_err(Error::io("move", &new))
 }
 
+fn remove(directory: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", directory)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn sync(directory: &Path) -> Result<(), Error> {
     File::open(directory).and_then(|file| file.sync_all()).map_err(Error::io("sync", directory))
 }
@@ -180,8 +254,10 @@ fn sync(directory: &Path) -> Result<(), Error> {
 const MARKER: &str = "LARDER";
 const MARKER_NEW: &str = "LARDER.new";
 const WATERMARK: &str = "WATERMARK";
+const CLOCK: &str = "CLOCK";
 const DATA: &str = "data";
 const DATA_NEW: &str = "data.new";
+const KEPT: &str = "data.kept";
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
@@ -208,10 +284,17 @@ mod tests {
         directory.adopt().unwrap();
         drop(directory);
         let (directory, found) = Directory::open(&path).unwrap();
-        assert_eq!(found, Found::Store(0));
+        assert_eq!(found, Found::Store { watermark: 0, clock: None });
         directory.note_watermark(7).unwrap();
         drop(directory);
-        assert_eq!(Directory::open(&path).unwrap().1, Found::Store(7));
+        let (directory, found) = Directory::open(&path).unwrap();
+        assert_eq!(found, Found::Store { watermark: 7, clock: None });
+        directory.note_clock(9).unwrap();
+        drop(directory);
+        assert_eq!(
+            Directory::open(&path).unwrap().1,
+            Found::Store { watermark: 7, clock: Some(9) }
+        );
         fs::remove_file(path.join(WATERMARK)).unwrap();
         let error = Directory::open(&path).unwrap_err();
         assert!(error.to_string().contains("WATERMARK is damaged: it is missing"), "{error}");
@@ -247,6 +330,61 @@ mod tests {
         assert!(matches!(Directory::open(place.path()), Err(Error::InUse { .. })));
         drop(first);
         Directory::open(place.path()).unwrap();
+    }
+
+    #[test]
+    fn a_copy_that_is_found_is_put_back_wherever_it_was_interrupted() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("store");
+        let (directory, _) = Directory::open(&path).unwrap();
+        fs::create_dir_all(directory.data_new().join("tables")).unwrap();
+        fs::write(directory.data_new().join("0.jnl"), "before").unwrap();
+        fs::write(directory.data_new().join("tables/1"), "sorted").unwrap();
+        directory.adopt().unwrap();
+        let [data, new, kept] = [directory.data(), directory.data_new(), directory.kept()];
+        let journal = || fs::read_to_string(data.join("0.jnl")).unwrap();
+        let change = || {
+            fs::write(data.join("0.jnl"), "cut").unwrap();
+            fs::remove_file(data.join("tables/1")).unwrap();
+        };
+        drop(directory);
+        let reopened = || {
+            let (directory, found) = Directory::open(&path).unwrap();
+            assert_eq!(found, Found::Store { watermark: 0, clock: None });
+            assert_eq!(fs::read_to_string(data.join("tables/1")).unwrap(), "sorted");
+            assert!(!new.exists() && !kept.exists());
+            directory
+        };
+
+        // While the copy was made, or removed: what there is of it may be anything.
+        fs::create_dir(&new).unwrap();
+        let directory = reopened();
+        assert_eq!(journal(), "before");
+        // While the store was opened.
+        directory.keep().unwrap();
+        change();
+        drop(directory);
+        let directory = reopened();
+        assert_eq!(journal(), "before");
+        // While it was put back.
+        directory.keep().unwrap();
+        change();
+        fs::rename(&data, &new).unwrap();
+        drop(directory);
+        let directory = reopened();
+        assert_eq!(journal(), "before");
+        // Never, once it was let go.
+        directory.keep().unwrap();
+        fs::write(data.join("0.jnl"), "written since").unwrap();
+        directory.let_go().unwrap();
+        drop(directory);
+        let directory = reopened();
+        assert_eq!(journal(), "written since");
+        // It fails in the middle, and leaves nothing.
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("in the way"), "").unwrap();
+        directory.keep().unwrap_err();
+        assert!(!new.exists());
     }
 
     #[test]

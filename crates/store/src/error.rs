@@ -82,8 +82,8 @@ impl fmt::Display for Error {
             ),
             Self::Corrupt { path, detail } => write!(
                 f,
-                "{} is damaged: {detail}; opening it may have cut senseless bytes off the end of a \
-                 journal: keep a copy as it is now, then restore it from a replica or a backup",
+                "{} is damaged: {detail}; keep a copy as it is, then restore it from a replica or a \
+                 backup",
                 path.display()
             ),
         }

@@ -6,6 +6,14 @@ pub(crate) const UNKNOWN: &str =
 /// The disk failed under an earlier write; this one was not begun.
 pub(crate) const POISONED: &str =
     "not written: an earlier disk write failed, restart the store and look at its log";
+/// The disk has not answered this write for long; it may or may not come to be.
+pub(crate) const HANGS: &str =
+    "outcome unknown: the disk hangs, the write may still be done, see the store's log";
+/// The disk hangs under an earlier command; this one was not begun, and will not be.
+pub(crate) const NOT_BEGUN: &str =
+    "not done: the disk hangs under an earlier command, see the store's log";
+/// The disk has not answered this read for long.
+pub(crate) const UNANSWERED: &str = "not read: the disk hangs, see the store's log";
 /// The volume has less room than the reserve; nothing was written.
 pub(crate) const FULL: &str =
     "out of disk space: not written, writes resume when the store's volume has room";

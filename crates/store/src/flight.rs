@@ -81,7 +81,9 @@ impl Flight {
         let lines = &mut *self.0.lock();
         if let Some(Line::Reading(waiting)) = lines.keys.get_mut(&hash) {
             if waiting.front().is_some_and(Command::reads_only) {
-                return waiting.pop_front();
+                let mut next = waiting.pop_front()?;
+                next.flight = Some(Arc::clone(self));
+                return Some(next);
             }
             let waiting = std::mem::take(waiting);
             self.stop_reading(lines, hash, waiting, ways);
@@ -98,6 +100,18 @@ impl Flight {
             waiting.push_front(command);
             self.stop_reading(lines, hash, waiting, ways);
         }
+    }
+
+    /// Gives what waits for a read of this key that hangs, and what waits for all reads. The read
+    /// itself stays where it is.
+    pub(crate) fn abandon(&self, hash: u64) -> Vec<Command> {
+        let lines = &mut *self.0.lock();
+        let mut waiting = match lines.keys.get_mut(&hash) {
+            Some(Line::Reading(waiting)) => std::mem::take(waiting),
+            _ => VecDeque::new(),
+        };
+        waiting.append(&mut lines.held);
+        waiting.into()
     }
 
     /// The writer is done with a command of this key, or with a flush.

@@ -14,10 +14,13 @@ use crate::options::Options;
 use crate::stats::Condition;
 
 /// Whether writes are taken, and what went wrong.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Health {
     poisoned: AtomicBool,
+    hanging: AtomicBool,
     full: AtomicBool,
+    /// Free bytes on the volume as of last, [`UNTOLD`] if that is not known.
+    room: AtomicU64,
     /// Free bytes on the volume below which writes are refused.
     reserve: AtomicU64,
     failure: Mutex<Option<Arc<Error>>>,
@@ -30,6 +33,20 @@ struct Unread {
     told_at: Option<Instant>,
     /// How many there were since then.
     more: u64,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            poisoned: AtomicBool::default(),
+            hanging: AtomicBool::default(),
+            full: AtomicBool::default(),
+            room: AtomicU64::new(UNTOLD),
+            reserve: AtomicU64::default(),
+            failure: Mutex::default(),
+            unread: Mutex::default(),
+        }
+    }
 }
 
 impl Health {
@@ -56,26 +73,40 @@ impl Health {
             unread.more += 1;
         }
         drop(unread);
+        self.unanswered(error);
+    }
+
+    /// Something failed that may go better another time.
+    pub(crate) fn unanswered(&self, error: Error) {
         let mut failure = self.failure.lock();
         if !self.is_poisoned() {
             *failure = Some(Arc::new(error));
         }
     }
 
-    /// Sets and gives what must stay free for a store with sorted files of so many bytes.
+    /// Whether the engine hangs.
+    pub(crate) fn hang(&self, hanging: bool) {
+        self.hanging.store(hanging, Ordering::Release);
+    }
+
+    /// Sets and gives what must stay free for a store with sorted files of so many bytes. What was
+    /// asked for is kept as it is.
     ///
     /// A compaction writes its input anew, which can be all of a small store, and the engine is in
     /// no hurry to remove what is no longer needed.
     pub(crate) fn reserve(&self, sorted_bytes: u64, options: &Options) -> u64 {
         let buffers = options.write_buffer_bytes.saturating_mul(4);
         let needed = sorted_bytes.saturating_mul(2).saturating_add(buffers);
-        let reserve = needed.min(options.reserve_bytes);
+        let reserve = options.reserve_bytes.unwrap_or_else(|| needed.min(ENOUGH));
         self.reserve.store(reserve, Ordering::Relaxed);
         reserve
     }
 
-    /// What may be written, with `room` bytes free on the volume.
-    pub(crate) fn admission(&self, room: u64) -> Admission {
+    /// What may be written, with `room` bytes free on the volume, if it tells. One that does not
+    /// shows by a failing write soon enough.
+    pub(crate) fn admission(&self, room: Option<u64>) -> Admission {
+        let room = room.unwrap_or(UNTOLD);
+        self.room.store(room, Ordering::Relaxed);
         let reserve = self.reserve.load(Ordering::Relaxed);
         self.full.store(room < reserve, Ordering::Release);
         if self.is_poisoned() {
@@ -96,6 +127,8 @@ impl Health {
     pub(crate) fn condition(&self) -> Condition {
         if self.is_poisoned() {
             Condition::Poisoned
+        } else if self.hanging.load(Ordering::Acquire) {
+            Condition::Hanging
         } else if self.full.load(Ordering::Acquire) {
             Condition::OutOfSpace
         } else {
@@ -103,10 +136,19 @@ impl Health {
         }
     }
 
+    /// Free bytes on the volume, if it tells, and below what writes are refused.
+    pub(crate) fn space(&self) -> (Option<u64>, u64) {
+        let room = Some(self.room.load(Ordering::Relaxed)).filter(|room| *room != UNTOLD);
+        (room, self.reserve.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn failure(&self) -> Option<Arc<Error>> {
         self.failure.lock().clone()
     }
 }
 
+const UNTOLD: u64 = u64::MAX;
+/// Bytes of reserve that are enough for a store of any size.
+const ENOUGH: u64 = 2 << 30;
 /// A disk that cannot be read does not fill the log.
 const BETWEEN_TOLD: Duration = Duration::from_secs(10);

@@ -11,9 +11,10 @@
 //!
 //! - `store`: the directory, the threads, and the handle to them
 //! - `session`, `flight`, `pending`: a connection's commands, their order, their answers
-//! - `queue`, `command`: how commands reach threads
+//! - `queue`, `command`, `hand`: how commands reach threads, and who knows what these have in hand
 //! - `apply`, `state`, `record`: what commands do; no clock, no disk, no thread
-//! - `writer`, `reader`, `keeper`: the threads
+//! - `writer`, `reader`, `keeper`, `watchdog`, `stop`: the threads
+//! - `sweep`, `caution`: how dead records are taken back, and when the clock is believed
 //! - `storage`: the seam to the engine on disk, which is fjall
 //! - `directory`: whose the directory is, who has it open
 //! - `options`, `stats`, `health`, `error`, `failure`: what goes in and what comes out
@@ -22,8 +23,9 @@
 //!
 //! The engine keeps keys in order: `0x00` holds the state, `0x01` and an item's key hold its record.
 //! Integers are little-endian. An unknown version is refused. The engine checksums the items of each
-//! batch in its journal and each block of its files, so a record has no checksum of its own; that a
-//! journal was cut short shows by the watermark, which is at most a second behind.
+//! batch in its journal and each block of its files, so a record has no checksum of its own. That the
+//! last journal was cut short shows by the watermark, which is at most a second behind, and that an
+//! older one was by the writes after it.
 //!
 //! | record | bytes | |
 //! |---|---|---|
@@ -46,11 +48,13 @@
 //! Always: flushed <= sequence; sequence of any record <= sequence; watermark <= sequence.
 
 mod apply;
+mod caution;
 mod command;
 mod directory;
 mod error;
 mod failure;
 mod flight;
+mod hand;
 mod health;
 mod keeper;
 mod options;
@@ -63,8 +67,11 @@ mod session;
 mod shared;
 mod state;
 mod stats;
+mod stop;
 mod storage;
 mod store;
+mod sweep;
+mod watchdog;
 mod writer;
 
 pub use error::Error;

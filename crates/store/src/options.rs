@@ -1,5 +1,7 @@
 //! How a store is opened.
 
+use std::time::Duration;
+
 /// How a store is opened. `Options::default()` suits a node of a few gigabytes.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -29,12 +31,18 @@ pub struct Options {
     ///
     /// Default: 8 MiB.
     pub batch_bytes: usize,
-    /// Free space on the volume below which writes are refused, in bytes: the engine needs room to
-    /// flush and compact, and gives up for good where it finds none. Of a small store less is asked:
-    /// twice its sorted files and four write buffers. Deletes are taken a little longer.
+    /// Free space on the volume below which writes are refused, in bytes, 0 for none: the engine
+    /// needs room to flush and compact, and gives up for good where it finds none. Deletes are taken
+    /// until three quarters of it are left. `None` is for 2 GiB, of a small store less: twice its
+    /// sorted files and four write buffers.
     ///
-    /// Default: 2 GiB.
-    pub reserve_bytes: u64,
+    /// Default: `None`.
+    pub reserve_bytes: Option<u64>,
+    /// How long the engine may take for one call before those who wait are answered that it hangs;
+    /// zero for ever.
+    ///
+    /// Default: 30 seconds, as long as Linux gives a disk for one command.
+    pub hang_after: Duration,
     /// How many records a second are looked at for expiry, to give back their space; 0 for none.
     ///
     /// Default: 20,000, about 2 % of a core.
@@ -51,7 +59,8 @@ impl Default for Options {
             read_threads: cores.clamp(2, 8),
             batch_commands: 4096,
             batch_bytes: 8 << 20,
-            reserve_bytes: 2 << 30,
+            reserve_bytes: None,
+            hang_after: Duration::from_secs(30),
             sweep_per_sec: 20_000,
         }
     }

@@ -52,13 +52,18 @@ impl Ticket {
         self.fill(outcome)
     }
 
+    /// Gives an answer while another may still be on its way: that one comes too late.
+    pub(crate) fn answer_early(&self, outcome: Outcome<'static>) -> Option<Waker> {
+        self.0.as_ref().and_then(|slot| fill(slot, outcome))
+    }
+
+    /// Whether an answer was given.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.0.as_ref().is_none_or(|slot| !matches!(*slot.lock(), Slot::Waiting(_)))
+    }
+
     fn fill(&mut self, outcome: Outcome<'static>) -> Option<Waker> {
-        let slot = self.0.take()?;
-        let mut slot = slot.lock();
-        match std::mem::replace(&mut *slot, Slot::Answered(outcome)) {
-            Slot::Waiting(waker) => waker,
-            Slot::Answered(_) | Slot::Taken => None,
-        }
+        self.0.take().and_then(|slot| fill(&slot, outcome))
     }
 }
 
@@ -77,6 +82,19 @@ enum Slot {
     Taken,
 }
 
+/// The first answer counts.
+fn fill(slot: &Mutex<Slot>, outcome: Outcome<'static>) -> Option<Waker> {
+    let mut slot = slot.lock();
+    match &mut *slot {
+        Slot::Waiting(waker) => {
+            let waker = waker.take();
+            *slot = Slot::Answered(outcome);
+            waker
+        }
+        Slot::Answered(_) | Slot::Taken => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +108,16 @@ mod tests {
             waker.wake();
         }
         assert!(matches!(thread.join().unwrap(), Outcome::Deleted));
+    }
+
+    #[test]
+    fn the_first_answer_counts() {
+        let (ticket, pending) = Ticket::new();
+        assert!(!ticket.is_answered());
+        assert!(ticket.answer_early(Outcome::Failed(failure::HANGS)).is_none());
+        assert!(ticket.is_answered());
+        assert!(ticket.answer(Outcome::Deleted).is_none());
+        assert!(matches!(block_on(pending), Outcome::Failed(failure::HANGS)));
     }
 
     #[test]

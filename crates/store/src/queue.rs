@@ -68,6 +68,11 @@ impl<T> Queue<T> {
         true
     }
 
+    /// All that waits.
+    pub(crate) fn drain(&self) -> VecDeque<T> {
+        std::mem::take(&mut self.inner.lock().items)
+    }
+
     /// Takes no more items; those it has are still handed out.
     pub(crate) fn close(&self) {
         self.inner.lock().closed = true;

@@ -1,7 +1,6 @@
 //! A thread that answers fetches from what is durable.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::task::Waker;
 
 use larder_protocol::Outcome;
@@ -10,19 +9,21 @@ use crate::apply::fetch;
 use crate::command::{Command, Request};
 use crate::error::Error;
 use crate::failure;
+use crate::hand::Hand;
 use crate::shared::Shared;
 
 /// Answers fetches until the queue is closed and empty.
-pub(crate) fn run(shared: &Shared) {
-    let threads = shared.options.read_threads.max(1);
+pub(crate) fn run(shared: &Shared, hand: &Hand) {
+    let threads = shared.reading.len().max(1);
     let (mut taken, mut wakers) = (Vec::new(), Vec::new());
     while shared.ways.reads.take(&mut taken, |waiting, taken| {
         let share = waiting.len().div_ceil(threads).min(MAX_TAKEN);
         taken.extend(waiting.drain(..share));
     }) {
+        hand.fill(&mut taken);
         let mut answered = 0;
-        for command in taken.drain(..) {
-            answered += serve(shared, command, &mut wakers);
+        while let Some((command, outcome)) = serve(shared, hand) {
+            answered += finish(shared, hand, command, outcome, &mut wakers);
         }
         shared.counters.reads.add(answered);
         // Only now, so that a thread that is woken finds all its answers.
@@ -30,35 +31,53 @@ pub(crate) fn run(shared: &Shared) {
     }
 }
 
-/// Answers a fetch and those of the same key that wait behind it.
-fn serve(shared: &Shared, command: Command, wakers: &mut Vec<Waker>) -> u64 {
-    let mut answered = 0;
-    let mut next = Some(command);
-    while let Some(mut command) = next.take() {
-        // A panic is the answer to this command alone; what waits behind it goes on.
-        let outcome = catch_unwind(AssertUnwindSafe(|| look(shared, &command)));
-        let outcome = outcome.unwrap_or_else(|_| {
-            let source = std::io::Error::other("the reading thread panicked");
-            shared.health.unread(Error::io("read", &shared.path)(source));
-            shared.counters.failures.add(1);
-            Some(Outcome::Failed(failure::UNREAD))
-        });
-        let flight = command.flight.take();
-        match (outcome, flight) {
-            (Some(outcome), flight) => {
-                next = flight.and_then(|flight| {
-                    let mut next = flight.read_done(command.hash, &shared.ways)?;
-                    next.flight = Some(Arc::clone(&flight));
-                    Some(next)
-                });
-                wakers.extend(command.answer(outcome));
-                answered += 1;
+/// Takes the first command out of the hand once its answer is known, unless it takes a write.
+fn serve(shared: &Shared, hand: &Hand) -> Option<(Command, Option<Outcome<'static>>)> {
+    let commands = hand.commands();
+    let first = commands.first()?;
+    hand.wait();
+    // A panic is the answer to this command alone; what waits behind it goes on.
+    let outcome = catch_unwind(AssertUnwindSafe(|| look(shared, first)));
+    hand.go_on();
+    let outcome = outcome.unwrap_or_else(|_| {
+        let source = std::io::Error::other("the reading thread panicked");
+        shared.health.unread(Error::io("read", &shared.path)(source));
+        shared.counters.failures.add(1);
+        Some(Outcome::Failed(failure::UNREAD))
+    });
+    drop(commands);
+    Some((hand.take_first()?, outcome))
+}
+
+/// Answers a fetch, and takes in hand the one of the same key that waits behind it.
+fn finish(
+    shared: &Shared,
+    hand: &Hand,
+    mut command: Command,
+    outcome: Option<Outcome<'static>>,
+    wakers: &mut Vec<Waker>,
+) -> u64 {
+    // Who was told that it hangs was told that nothing is done.
+    let outcome = match outcome {
+        None if command.is_answered() => Some(Outcome::Failed(failure::UNANSWERED)),
+        outcome => outcome,
+    };
+    match (outcome, command.flight.take()) {
+        (Some(outcome), flight) => {
+            if let Some(next) =
+                flight.and_then(|flight| flight.read_done(command.hash, &shared.ways))
+            {
+                hand.put_first(next);
             }
-            (None, Some(flight)) => flight.read_writes(command, &shared.ways),
-            (None, None) => {}
+            wakers.extend(command.answer(outcome));
+            1
         }
+        (None, Some(flight)) => {
+            flight.read_writes(command, &shared.ways);
+            0
+        }
+        (None, None) => 0,
     }
-    answered
 }
 
 /// The answer, unless it takes a write.

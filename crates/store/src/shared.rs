@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use crate::error::Error;
 use crate::failure;
 use crate::flight::Ways;
+use crate::hand::Hand;
 use crate::health::Health;
 use crate::options::Options;
 use crate::published::Published;
@@ -24,6 +25,9 @@ pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) storage: Box<dyn Storage>,
     pub(crate) ways: Arc<Ways>,
+    pub(crate) writing: Hand,
+    /// One for each reading thread.
+    pub(crate) reading: Vec<Hand>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) published: Published,
     pub(crate) health: Health,

@@ -36,7 +36,8 @@ pub struct Stats {
     pub longest_commit_micros: u64,
     /// Time deciding what batches do, in microseconds.
     pub decide_micros: u64,
-    /// Commands refused or failed because of the disk.
+    /// Commands refused or failed because of the disk. One that the disk was too slow for may count
+    /// twice.
     pub failures: u64,
     /// Dead records taken back.
     pub reclaimed: u64,
@@ -46,9 +47,13 @@ pub struct Stats {
     pub waiting_reads: u64,
     /// The last place given out in the order of writes.
     pub sequence: u64,
+    /// Free bytes on the volume; `None` if it does not tell.
+    pub room: Option<u64>,
+    /// Free bytes on the volume below which writes are refused.
+    pub reserve: u64,
 }
 
-/// Whether writes are taken. Reads always are.
+/// Whether writes are taken. Reads always are, as far as the disk answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Condition {
     /// They are.
@@ -56,6 +61,9 @@ pub enum Condition {
     Serving,
     /// The volume has less room than the reserve: they are refused until it has more.
     OutOfSpace,
+    /// The disk has not answered a command for long: what would wait for it, which is all writes if
+    /// that was one, is refused until it does.
+    Hanging,
     /// A disk write failed: they are refused until the store is opened anew.
     Poisoned,
 }

@@ -1,5 +1,6 @@
 //! The narrow seam to what keeps bytes on disk. Only `storage::lsm` knows which engine that is.
 
+mod journals;
 mod lsm;
 
 use bytes::Bytes;

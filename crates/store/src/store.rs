@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
+use tracing::warn;
 
+use crate::caution::Caution;
 use crate::directory::{Directory, Found};
 use crate::error::Error;
 use crate::flight::Ways;
+use crate::hand::Hand;
 use crate::health::Health;
-use crate::keeper::{Keeper, Stop};
+use crate::keeper::Keeper;
 use crate::options::Options;
 use crate::published::Published;
 use crate::queue::Queue;
@@ -20,7 +23,9 @@ use crate::session::Session;
 use crate::shared::{Clock, Shared};
 use crate::state::State;
 use crate::stats::{Counters, Stats};
+use crate::stop::Stop;
 use crate::storage::{Lsm, Storage};
+use crate::watchdog::Watchdog;
 use crate::writer::Writer;
 
 /// A durable node's items. Dropping it waits until all it was given is durable.
@@ -30,6 +35,8 @@ pub struct Store {
     keeper: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
     writer: Option<JoinHandle<()>>,
+    watchdog: Option<JoinHandle<()>>,
+    stop_watchdog: Arc<Stop>,
     /// Unlocked last, after the engine has let go of its files.
     _directory: Arc<Directory>,
 }
@@ -40,8 +47,9 @@ impl Store {
     /// # Errors
     ///
     /// The directory cannot be used, holds something else, is in use by another process, was
-    /// written by a newer version, or holds less than is known to have been durable. Nothing is
-    /// changed in a directory that is not a store.
+    /// written by a newer version, is damaged, or holds less than is known to have been durable. A
+    /// directory that is not a store is not changed, and a store that is refused holds afterwards
+    /// what it held before, byte for byte, unless the log says that there was no room for a copy.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         Self::open_on(path.as_ref(), options, |lsm| Box::new(lsm))
     }
@@ -53,22 +61,52 @@ impl Store {
         wrap: impl FnOnce(Lsm) -> Box<dyn Storage>,
     ) -> Result<Self, Error> {
         let (directory, found) = Directory::open(path)?;
-        let watermark = match found {
-            Found::Store(watermark) => watermark,
+        let (storage, state) = match found {
+            Found::Store { watermark, .. } => Self::open_engine(&directory, watermark, &options)?,
             Found::Nothing => {
                 drop(Lsm::open(&directory.data_new(), &options)?);
                 directory.adopt()?;
-                0
+                Lsm::open(&directory.data(), &options)?
             }
         };
-        let (storage, state) = Lsm::open(&directory.data(), &options)?;
-        // The engine takes the first senseless bytes of its journal for the end of it.
-        if state.sequence < watermark {
-            let detail =
-                format!("it ends at write {}, but write {watermark} was durable", state.sequence);
-            return Err(Error::corrupt(&directory.data(), detail));
+        Self::start(directory, found, wrap(storage), state, options)
+    }
+
+    /// Opens what was in use before, and leaves it as it was if that fails.
+    fn open_engine(
+        directory: &Directory,
+        watermark: u64,
+        options: &Options,
+    ) -> Result<(Lsm, State), Error> {
+        let data = directory.data();
+        let kept = directory.keep();
+        if let Err(error) = &kept {
+            // A full disk above all, and then it is from here that it can be emptied.
+            warn!("opened without a copy, what is damaged in it may be cut off: {error}");
         }
-        Self::start(directory, wrap(storage), state, options)
+        let opened = Lsm::open(&data, options).and_then(|(storage, state)| {
+            // The engine takes the first senseless bytes of its journal for the end of it.
+            if state.sequence < watermark {
+                let detail = format!(
+                    "it ends at write {}, but write {watermark} was durable",
+                    state.sequence
+                );
+                return Err(Error::corrupt(&data, detail));
+            }
+            Ok((storage, state))
+        });
+        if kept.is_ok() {
+            match &opened {
+                // Who has the engine's files open without our lock must not lose them.
+                Ok(_) | Err(Error::InUse { .. }) => directory.let_go()?,
+                Err(_) => {
+                    if let Err(error) = directory.put_back() {
+                        warn!("the next opening will put back the files as they were: {error}");
+                    }
+                }
+            }
+        }
+        opened
     }
 
     /// A session for a new connection.
@@ -81,6 +119,7 @@ impl Store {
     pub fn stats(&self) -> Stats {
         let Shared { counters, ways, health, published, usage, .. } = &*self.shared;
         let usage = *usage.lock();
+        let (room, reserve) = health.space();
         let swept = counters.sweeps.value() > 0;
         Stats {
             condition: health.condition(),
@@ -102,10 +141,12 @@ impl Store {
             waiting_writes: ways.writes.len() as u64,
             waiting_reads: ways.reads.len() as u64,
             sequence: published.state().sequence,
+            room,
+            reserve,
         }
     }
 
-    /// What poisoned it, or else the last failure to read, for a log.
+    /// What poisoned it, or else what failed or hung last, for a log. It may be long ago.
     pub fn failure(&self) -> Option<Arc<Error>> {
         self.shared.health.failure()
     }
@@ -125,23 +166,29 @@ impl Store {
     }
 
     #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
     fn start(
         directory: Directory,
+        found: Found,
         storage: Box<dyn Storage>,
         state: State,
         options: Options,
     ) -> Result<Self, Error> {
         let path = directory.data();
         let directory = Arc::new(directory);
-        let read_threads = options.read_threads.max(1);
+        let caution = match found {
+            Found::Store { clock, .. } => Caution::new(clock),
+            Found::Nothing => Caution::none(),
+        };
         let shared = Arc::new(Shared {
             path: path.clone(),
             storage,
             ways: Arc::new(Ways { reads: Queue::new(), writes: Queue::new() }),
+            writing: Hand::new(),
+            reading: (0..options.read_threads.max(1)).map(|_| Hand::new()).collect(),
             clock: Arc::new(Clock::default()),
             published: Published::default(),
             health: Health::default(),
@@ -150,7 +197,7 @@ impl Store {
             options,
         });
         shared.published.publish(state);
-        let mut keeper = Keeper::new(Arc::clone(&shared), Arc::clone(&directory));
+        let mut keeper = Keeper::new(Arc::clone(&shared), Arc::clone(&directory), caution);
         keeper.look();
         let mut store = Self {
             shared: Arc::clone(&shared),
@@ -158,6 +205,8 @@ impl Store {
             keeper: None,
             readers: Vec::new(),
             writer: None,
+            watchdog: None,
+            stop_watchdog: Arc::default(),
             _directory: directory,
         };
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
@@ -166,9 +215,21 @@ impl Store {
                 .spawn(run)
                 .map_err(Error::io("start the threads of", &path))
         };
-        for _ in 0..read_threads {
+        let limit = shared.options.hang_after;
+        if !limit.is_zero() {
+            let watchdog = Watchdog::new(Arc::clone(&shared), limit);
+            let stop = Arc::clone(&store.stop_watchdog);
+            let run = move || watchdog.run(&stop);
+            store.watchdog = Some(spawn("store-watchdog", Box::new(run))?);
+        }
+        for at in 0..shared.reading.len() {
             let shared = Arc::clone(&shared);
-            store.readers.push(spawn("store-reader", Box::new(move || reader::run(&shared)))?);
+            let run = move || {
+                if let Some(hand) = shared.reading.get(at) {
+                    reader::run(&shared, hand);
+                }
+            };
+            store.readers.push(spawn("store-reader", Box::new(run))?);
         }
         let writer = Writer::new(shared, state);
         store.writer = Some(spawn("store-writer", Box::new(move || writer.run()))?);
@@ -177,8 +238,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Readers first: what waits behind a read still goes to the writer. The keeper last: it notes
-    /// how far the store is durable, and holds the lock.
+    /// Readers first: what waits behind a read still goes to the writer. Then the keeper: it notes
+    /// how far the store is durable, and holds the lock. The watchdog last: any of them may hang.
     fn end(&mut self) {
         self.shared.ways.reads.close();
         self.readers.drain(..).for_each(join);
@@ -186,6 +247,8 @@ impl Store {
         self.writer.take().into_iter().for_each(join);
         self.stop.stop();
         self.keeper.take().into_iter().for_each(join);
+        self.stop_watchdog.stop();
+        self.watchdog.take().into_iter().for_each(join);
     }
 }
 

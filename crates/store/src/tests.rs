@@ -1,6 +1,9 @@
 //! What the whole store promises.
 mod basics;
+mod damage;
 mod faults;
+mod faulty;
+mod hanging;
 mod model;
 
 use std::sync::Arc;

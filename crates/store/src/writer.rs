@@ -42,11 +42,18 @@ impl Writer {
             for command in &mut commands {
                 command.judge_anew(now);
             }
-            while !commands.is_empty() {
-                match catch_unwind(AssertUnwindSafe(|| self.write(&commands))) {
-                    Ok(answers) => self.answer(&mut commands, answers),
-                    Err(_) => self.give_up(&mut commands),
+            shared.writing.fill(&mut commands);
+            loop {
+                let in_hand = shared.writing.commands();
+                if in_hand.is_empty() {
+                    break;
                 }
+                let answers = catch_unwind(AssertUnwindSafe(|| self.write(&in_hand)));
+                let answers = answers.unwrap_or_else(|_| self.give_up(&in_hand));
+                drop(in_hand);
+                shared.writing.go_on();
+                shared.writing.take(answers.len(), &mut commands);
+                self.answer(&mut commands, answers);
             }
         }
     }
@@ -54,10 +61,13 @@ impl Writer {
     /// Answers for the first commands, at least one, of which there are some.
     fn write(&mut self, commands: &[Command]) -> Vec<Answer> {
         let shared = &*self.shared;
-        let read = |key: &[u8]| shared.record(key);
-        // A volume that does not tell its room shows by a failing write soon enough.
-        let room = shared.storage.room().unwrap_or(u64::MAX);
-        let admission = shared.health.admission(room);
+        // A batch may read for long, and is not hanging while it does.
+        let read = |key: &[u8]| {
+            shared.writing.wait();
+            shared.record(key)
+        };
+        shared.writing.wait();
+        let admission = shared.health.admission(shared.storage.room().ok());
         let began = Instant::now();
         let max_bytes = shared.options.batch_bytes;
         let Applied { answers, changes, state } =
@@ -68,6 +78,7 @@ impl Writer {
         if changes.is_empty() && state == self.state {
             return answers;
         }
+        shared.writing.wait();
         match shared.storage.commit(&changes, state) {
             Ok(()) => {
                 let took = micros(decided.elapsed());
@@ -96,19 +107,17 @@ impl Writer {
     }
 
     /// What the batch came to is not known. The thread goes on, so that nobody waits in vain.
-    fn give_up(&mut self, commands: &mut Vec<Command>) {
+    fn give_up(&self, commands: &[Command]) -> Vec<Answer> {
         let source = std::io::Error::other("the writing thread panicked");
         self.shared.health.poison(Error::io("write to", &self.shared.path)(source));
         let unknown = || Answer { outcome: Outcome::Failed(failure::UNKNOWN), wrote: false };
-        let answers = commands.iter().map(|_| unknown()).collect();
-        self.answer(commands, answers);
+        commands.iter().map(|_| unknown()).collect()
     }
 
     fn answer(&mut self, commands: &mut Vec<Command>, answers: Vec<Answer>) {
         let counters = &self.shared.counters;
         counters.writes.add(answers.len() as u64);
-        let answered = answers.len().min(commands.len());
-        for (command, answer) in commands.drain(..answered).zip(answers) {
+        for (command, answer) in commands.drain(..).zip(answers) {
             match &command.flight {
                 Some(flight) => flight.write_done(&command),
                 None => counters.reclaimed.add(answer.wrote.into()),

@@ -70,9 +70,17 @@ impl Backend for StoreBackend {
                 let condition = match stats.condition {
                     Condition::Serving => "serving",
                     Condition::OutOfSpace => "out_of_space",
+                    Condition::Hanging => "hanging",
                     Condition::Poisoned => "poisoned",
                 };
                 stat("store_condition", &condition);
+                if let Some(failure) = self.store.failure() {
+                    stat("store_failure", &one_line(&failure.to_string()));
+                }
+                if let Some(room) = stats.room {
+                    stat("store_room_bytes", &room);
+                }
+                stat("store_reserve_bytes", &stats.reserve);
                 stat("store_sequence", &stats.sequence);
                 stat("store_disk_bytes", &stats.disk_bytes);
                 stat("store_journal_bytes", &stats.journal_bytes);
@@ -104,5 +112,24 @@ impl Backend for StoreBackend {
 
     fn set_memory_limit(&self, _bytes: u64, _now: Seconds) -> Result<(), &'static str> {
         Err("MEMLIMIT_ADJUST_FAILED a store keeps everything; -m sets its read cache at start")
+    }
+}
+
+/// What fits into a line of the protocol: errors have file names in them, which may be anything.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TEXT).collect()
+}
+
+/// In characters.
+const LONGEST_TEXT: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_of_bounded_length() {
+        assert_eq!(one_line("/a\r\nSTAT b\0: no"), "/a  STAT b : no");
+        assert_eq!(one_line(&"ü".repeat(900)), "ü".repeat(LONGEST_TEXT));
     }
 }

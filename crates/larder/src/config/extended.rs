@@ -171,7 +171,7 @@ mod tests {
             ("hashpwer=20", "-o hashpwer: unknown; the nearest is hashpower"),
             ("hashpower", "-o hashpower needs a value"),
             ("track_sizes=1", "-o track_sizes=1: takes no value"),
-            ("idle_timeout", "want seconds, for example idle_timeout=300"),
+            ("idle_timeout", "want seconds up to 31536000, for example idle_timeout=300"),
             ("idle_timeout=-1", "want seconds"),
         ] {
             let found = read(list).unwrap_err();

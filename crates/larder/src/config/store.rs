@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use toml::Value;
+
 use super::node::{absolute, integer, path};
 use super::{NodeConfig, Note, Setting, Sources};
 use crate::failure::Failure;
 use crate::flags::StoreFlags;
+use crate::flags::value::Reserve;
 
 /// MemcacheDB's port.
 const PORT: u16 = 21201;
@@ -20,6 +23,9 @@ pub(crate) struct StoreConfig {
     pub(crate) data_dir: PathBuf,
     /// Memory for cached blocks, in megabytes of 2^20 bytes. Default: 256.
     pub(crate) memory_limit_mb: u64,
+    /// Free space of the volume below which writes are refused. Default: what the store needs, at
+    /// most 2 GiB.
+    pub(crate) reserve: Reserve,
 }
 
 impl StoreConfig {
@@ -30,6 +36,7 @@ impl StoreConfig {
         state_directory: Option<&str>,
     ) -> Result<(Self, Vec<Note>), Failure> {
         let memory_limit_mb = flags.node.memory_limit.unwrap_or(256);
+        let reserve = flags.reserve.unwrap_or(Reserve::Auto);
         let (node, mut notes) = NodeConfig::resolve(&flags.node, sources, PORT, memory_limit_mb)?;
         if let Some(site) = &flags.replication_site {
             return Err(Failure::usage(format!(
@@ -61,7 +68,7 @@ impl StoreConfig {
         for (_, flag, why) in given.into_iter().filter(|(given, ..)| *given) {
             notes.push(Note { text: format!("{flag}: {why}; ignored"), warning: false });
         }
-        Ok((Self { node, data_dir, memory_limit_mb }, notes))
+        Ok((Self { node, data_dir, memory_limit_mb, reserve }, notes))
     }
 
     /// The options by their long names.
@@ -69,6 +76,13 @@ impl StoreConfig {
         let mut settings = vec![
             ("data-dir", path(Some(&self.data_dir))),
             ("memory-limit", integer(self.memory_limit_mb)),
+            (
+                "reserve",
+                match self.reserve {
+                    Reserve::Auto => Value::String("auto".to_owned()),
+                    Reserve::Bytes(bytes) => integer(bytes),
+                },
+            ),
         ];
         settings.extend(self.node.settings());
         settings

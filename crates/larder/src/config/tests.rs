@@ -7,7 +7,7 @@ use clap::FromArgMatches;
 
 use super::*;
 use crate::failure::Failure;
-use crate::flags::value::Port;
+use crate::flags::value::{Port, Reserve};
 use crate::flags::{INTERNAL, NodeFlags, StoreFlags, UpFlags, command};
 
 /// Options that are taken into others, or into nothing.
@@ -241,6 +241,26 @@ fn a_store_takes_the_flags_of_memcachedb_that_are_not_memcacheds() {
     assert_eq!(config.memory_limit_mb, 256);
     assert_eq!(notes.len(), 5, "{notes:?}");
     assert!(store("-O 10.0.0.1:31201", None).unwrap_err().to_string().contains("replicate"));
+}
+
+#[test]
+fn a_store_keeps_the_reserve_it_is_given() {
+    assert_eq!(store("", None).unwrap().0.reserve, Reserve::Auto);
+    for (line, reserve, printed) in [
+        ("--reserve 0", Reserve::Bytes(0), "reserve = 0 "),
+        ("--reserve=20g", Reserve::Bytes(20 << 30), "reserve = 21474836480 "),
+        ("--reserve auto", Reserve::Auto, "reserve = \"auto\" "),
+    ] {
+        let (config, notes, sources) = store(&format!("-H /d {line}"), None).unwrap();
+        assert_eq!(config.reserve, reserve);
+        let text = print("store", &config.settings(), &sources, &notes);
+        let line = text.lines().find(|line| line.starts_with(printed));
+        assert!(line.is_some_and(|line| line.ends_with("# command line")), "{text}");
+        let (_dir, path) = written(&text);
+        assert_eq!(store(&format!("--config {path}"), None).unwrap().0, config);
+    }
+    let failure = store("--reserve lots", None).unwrap_err().to_string();
+    assert!(failure.contains("--reserve lots: want bytes, a number with k, m or g"), "{failure}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::node::NodeFlags;
-use super::value;
+use super::value::{self, Reserve};
 
 /// Heading of what is accepted so that MemcacheDB's command lines work, and does nothing.
 const NO_EFFECT: &str = "Accepted, without effect here";
@@ -19,6 +19,10 @@ pub(crate) struct StoreFlags {
     /// ./larder-data/store)
     #[arg(short = 'H', long, value_name = "dir")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Free space of the volume below which writes are refused, in bytes or with k, m or g, or
+    /// auto for 2g and less while the store is small (default: auto)
+    #[arg(long, value_name = "size", value_parser = value::reserve)]
+    pub(crate) reserve: Option<Reserve>,
 
     /// Directory of the log: it is kept with the data
     #[arg(short = 'G', long, value_name = "dir", help_heading = NO_EFFECT)]

@@ -71,8 +71,37 @@ pub(crate) enum Threads {
 /// The largest item there may be, in bytes: 1 GiB.
 const ITEM_SIZE_LIMIT: u64 = 1 << 30;
 
-/// Bytes, written plainly or with `k`, `m` or `g`.
+/// The largest item, in bytes.
 pub(crate) fn item_size(text: &str) -> Result<u64, String> {
+    bytes(text)
+        .filter(|bytes| (1024..=ITEM_SIZE_LIMIT).contains(bytes))
+        .ok_or_else(|| "want 1k to 1024m, for example 1m".to_owned())
+}
+
+/// Free space to keep, in bytes, or as much as the store needs.
+pub(crate) fn reserve(text: &str) -> Result<Reserve, String> {
+    match text.trim() {
+        "auto" => Ok(Reserve::Auto),
+        size => bytes(size)
+            .filter(|bytes| i64::try_from(*bytes).is_ok())
+            .map(Reserve::Bytes)
+            .ok_or_else(|| {
+                "want bytes, a number with k, m or g, or auto; for example 2g".to_owned()
+            }),
+    }
+}
+
+/// How much of a volume is kept free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reserve {
+    /// What a store of its size needs
+    Auto,
+    /// So many bytes
+    Bytes(u64),
+}
+
+/// Bytes, written plainly or with `k`, `m` or `g`.
+fn bytes(text: &str) -> Option<u64> {
     let text = text.trim();
     let (digits, unit) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (text.get(..at), 1 << 10),
@@ -80,11 +109,7 @@ pub(crate) fn item_size(text: &str) -> Result<u64, String> {
         Some((at, 'g' | 'G')) => (text.get(..at), 1 << 30),
         _ => (Some(text), 1),
     };
-    digits
-        .and_then(|digits| digits.parse::<u64>().ok())
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|bytes| (1024..=ITEM_SIZE_LIMIT).contains(bytes))
-        .ok_or_else(|| "want 1k to 1024m, for example 1m".to_owned())
+    digits?.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// An access mask as chmod takes it, in octal.
@@ -124,6 +149,16 @@ mod tests {
         assert_eq!(item_size("2048"), Ok(2048));
         for wrong in ["", "k", "1023", "1025m", "-1m", "1 m b", "1é", "99999999999999999999g"] {
             assert!(item_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_reserve_is_a_size_or_auto() {
+        assert_eq!(reserve("auto"), Ok(Reserve::Auto));
+        assert_eq!(reserve("0"), Ok(Reserve::Bytes(0)));
+        assert_eq!(reserve(" 3g "), Ok(Reserve::Bytes(3 << 30)));
+        for wrong in ["", "-1", "2t", "g", "much", "9223372036854775808", "99999999999g"] {
+            assert!(reserve(wrong).is_err(), "{wrong}");
         }
     }
 

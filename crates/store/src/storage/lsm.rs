@@ -1,8 +1,9 @@
 //! Records in fjall, a log-structured merge tree.
 //!
 //! - A batch is one journal entry. The checksum covers its items, not where it begins: at the first
-//!   entry that does not begin like one, recovery takes the journal to end and cuts it off. The
-//!   watermark shows whether that was the end. Blocks of sorted files have their own checksums.
+//!   entry that does not begin like one, recovery takes the journal to end and cuts it off.
+//!   `journals` and the watermark show whether that was the end. Blocks of sorted files have their
+//!   own checksums.
 //! - `commit` writes the journal, syncs it, and only then inserts into the table that reads see:
 //!   hence no dirty reads. Two changes of one key in a batch would share a version number, so a
 //!   batch has each key once.
@@ -20,6 +21,7 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use super::journals::Journals;
 use super::{Storage, Uncommitted, Usage};
 use crate::error::Error;
 use crate::options::Options;
@@ -38,6 +40,7 @@ pub(crate) struct Lsm {
 impl Lsm {
     /// Opens the files in `path`, creating them if there are none, and what state they are in.
     pub(crate) fn open(path: &Path, options: &Options) -> Result<(Self, State), Error> {
+        let journals = Journals::look(path)?;
         let lsm = guarded(path, || {
             let database = Database::builder(path)
                 .cache_size(options.cache_bytes)
@@ -54,6 +57,7 @@ impl Lsm {
             let crowd = usize::try_from(files_per_flush).unwrap_or(1).saturating_mul(MAX_RUNS);
             Ok(Self { database, records, path: path.to_owned(), crowd })
         })?;
+        journals.check()?;
         let state = match guarded(path, || lsm.records.get(STATE_KEY))? {
             None => State::default(),
             Some(bytes) => State::decode(&bytes).map_err(|why| match why {

@@ -10,7 +10,7 @@ pub(super) const NOW: Seconds = 1_700_000_000;
 
 /// Small enough for many at once.
 pub(super) fn small() -> Options {
-    Options { cache_bytes: 8 << 20, read_threads: 2, reserve_bytes: 0, ..Options::default() }
+    Options { cache_bytes: 8 << 20, read_threads: 2, reserve_bytes: Some(0), ..Options::default() }
 }
 
 pub(super) fn open(place: &TempDir) -> Store {

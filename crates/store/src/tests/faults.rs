@@ -1,103 +1,17 @@
-//! Disks that are slow, full, broken or damaged.
+//! Disks that are slow, full or broken.
 
-use std::fs;
-use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use larder_protocol::{Delete, Fetch, Op, Outcome};
-use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
 
 use super::basics::{NOW, count, get, open, put, set, small, text};
+use super::faulty::{Faults, faulty};
 use super::{block_on, ready};
-use crate::state::State;
-use crate::storage::{Lsm, Storage, Uncommitted, Usage};
-use crate::{Condition, Error, Options, Session, Store, failure};
-
-/// What goes wrong, changed while the store runs.
-#[derive(Default)]
-struct Faults {
-    /// Commits wait while it is shut.
-    shut: Mutex<bool>,
-    changed: Condvar,
-    /// How many commits succeed before one fails, and whether its outcome is then unknown.
-    fail: Mutex<Option<(usize, bool)>>,
-    unreadable: AtomicBool,
-    /// Reads panic.
-    panics: AtomicBool,
-    /// Free bytes there are said to be.
-    room: AtomicU64,
-}
-
-impl Faults {
-    fn shut(&self, shut: bool) {
-        *self.shut.lock() = shut;
-        self.changed.notify_all();
-    }
-}
-
-struct Faulty {
-    inner: Lsm,
-    faults: Arc<Faults>,
-}
-
-impl Storage for Faulty {
-    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        if self.faults.unreadable.load(Ordering::Relaxed) {
-            return Err(broken());
-        }
-        assert!(!self.faults.panics.load(Ordering::Relaxed), "as it was told");
-        self.inner.read(key)
-    }
-
-    fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted> {
-        let mut shut = self.faults.shut.lock();
-        while *shut {
-            self.faults.changed.wait(&mut shut);
-        }
-        let mut fail = self.faults.fail.lock();
-        match *fail {
-            Some((0, unknown)) => Err(Uncommitted { error: broken(), unknown }),
-            Some((more, unknown)) => {
-                *fail = Some((more - 1, unknown));
-                self.inner.commit(changes, state)
-            }
-            None => self.inner.commit(changes, state),
-        }
-    }
-
-    fn scan(&self, after: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        self.inner.scan(after, limit)
-    }
-
-    fn room(&self) -> Result<u64, Error> {
-        Ok(self.faults.room.load(Ordering::Relaxed))
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        self.inner.check()
-    }
-
-    fn usage(&self) -> Usage {
-        self.inner.usage()
-    }
-}
-
-fn broken() -> Error {
-    Error::io("sync", Path::new("/broken"))(std::io::Error::from_raw_os_error(5))
-}
-
-fn faulty(place: &TempDir) -> (Store, Arc<Faults>) {
-    let faults = Arc::new(Faults { room: AtomicU64::new(1000), ..Faults::default() });
-    let options = Options { reserve_bytes: 100, sweep_per_sec: 0, ..small() };
-    let path = place.path().join("store");
-    let held = Arc::clone(&faults);
-    let wrap = |inner| -> Box<dyn Storage> { Box::new(Faulty { inner, faults: held }) };
-    (Store::open_on(&path, options, wrap).unwrap(), faults)
-}
+use crate::storage::{Lsm, Storage};
+use crate::{Condition, Options, Session, Store, failure};
 
 #[test]
 fn nothing_is_seen_or_answered_before_it_is_durable() {
@@ -105,7 +19,7 @@ fn nothing_is_seen_or_answered_before_it_is_durable() {
     let (store, faults) = faulty(&place);
     let (mut writer, mut other) = (store.session(), store.session());
     set(&mut writer, "k", "old", NOW);
-    faults.shut(true);
+    faults.commits.shut();
     let mut write = writer.execute(b"k", &Op::Store(put(b"new")), NOW);
     let mut own_read = writer.execute(b"k", &Op::Fetch(Fetch::GET), NOW);
     let mut flush = store.session().flush_all(0, NOW);
@@ -118,7 +32,7 @@ fn nothing_is_seen_or_answered_before_it_is_durable() {
     while !ready(&mut own_other_key) {
         assert!(patience.elapsed().as_secs() < 20, "other keys need not wait");
     }
-    faults.shut(false);
+    faults.commits.open();
     assert!(matches!(block_on(write), Outcome::Stored { .. }));
     assert_eq!(text(block_on(own_read)).unwrap(), "new");
     block_on(flush);
@@ -132,13 +46,13 @@ fn in_one_batch(
     session: &mut Session,
     commands: &[(&[u8], Op<'_>)],
 ) -> (Outcome<'static>, Vec<Outcome<'static>>) {
-    faults.shut(true);
+    faults.commits.shut();
     let first = session.execute(b"first", &Op::Store(put(b"v")), NOW);
     while store.stats().waiting_writes > 0 {
         std::thread::yield_now();
     }
     let pending: Vec<_> = commands.iter().map(|(key, op)| session.execute(key, op, NOW)).collect();
-    faults.shut(false);
+    faults.commits.open();
     (block_on(first), pending.into_iter().map(block_on).collect())
 }
 
@@ -271,44 +185,6 @@ fn records_and_state_of_another_version_are_refused() {
 }
 
 #[test]
-fn a_damaged_journal_is_refused_wherever_it_is_damaged() {
-    let place = TempDir::new().unwrap();
-    let store = open(&place);
-    let mut session = store.session();
-    for number in 0..50 {
-        set(&mut session, &format!("key{number}"), "a value of some length", NOW);
-    }
-    store.close().unwrap();
-    let path = place.path().join("store");
-    let journal = path.join("data/0.jnl");
-    let whole = fs::read(&journal).unwrap();
-    let end = whole.iter().rposition(|byte| *byte != 0).unwrap();
-    // Each byte of one batch in the middle, start marker and checksum among them.
-    for at in end / 2..end / 2 + end / 50 {
-        let mut damaged = whole.clone();
-        damaged[at] ^= 0x55;
-        fs::write(&journal, &damaged).unwrap();
-        match Store::open(&path, small()) {
-            Err(Error::Corrupt { .. } | Error::Io { .. }) => {}
-            other => panic!("byte {at}: {other:?}"),
-        }
-    }
-    fs::write(&journal, &whole).unwrap();
-    assert_eq!(get(&mut open(&place).session(), "key49", NOW).unwrap(), "a value of some length");
-}
-
-#[test]
-fn a_store_that_has_lost_its_end_is_refused() {
-    let place = TempDir::new().unwrap();
-    let store = open(&place);
-    set(&mut store.session(), "k", "v", NOW);
-    store.close().unwrap();
-    fs::write(place.path().join("store/WATERMARK"), "2\n").unwrap();
-    let error = Store::open(place.path().join("store"), small()).unwrap_err();
-    assert!(error.to_string().contains("ends at write 1, but write 2 was durable"), "{error}");
-}
-
-#[test]
 fn a_path_that_cannot_be_used_says_so() {
     let error = Store::open("/dev/null/store", small()).unwrap_err();
     assert!(error.to_string().contains("/dev/null/store: "), "{error}");
@@ -322,7 +198,7 @@ fn a_volume_that_fills_up_loses_nothing_that_was_answered() {
     let path = volume.0.path().join("store");
 
     // With a reserve: refused before the engine notices, and resumed without a restart.
-    let options = Options { reserve_bytes: 1 << 30, write_buffer_bytes: 1 << 20, ..small() };
+    let options = Options { reserve_bytes: None, write_buffer_bytes: 1 << 20, ..small() };
     let store = Store::open(&path, options.clone()).unwrap();
     let (stored, why) = fill(&store, 0);
     assert_eq!((why, store.stats().condition), (failure::FULL, Condition::OutOfSpace));
@@ -332,7 +208,7 @@ fn a_volume_that_fills_up_loses_nothing_that_was_answered() {
     store.close().unwrap();
 
     // Without: the engine gives up, which is said, and all that was answered is still there.
-    let store = Store::open(&path, Options { reserve_bytes: 0, ..options.clone() }).unwrap();
+    let store = Store::open(&path, Options { reserve_bytes: Some(0), ..options.clone() }).unwrap();
     let (stored, why) = fill(&store, stored);
     assert!([failure::UNKNOWN, failure::POISONED].contains(&why), "{why}");
     assert_eq!(store.stats().condition, Condition::Poisoned);
@@ -341,6 +217,13 @@ fn a_volume_that_fills_up_loses_nothing_that_was_answered() {
     let read = block_on(session.execute(b"key0", &Op::Fetch(Fetch::GET), NOW));
     assert!(matches!(read, Outcome::Hit(_)));
     store.close().unwrap_err();
+
+    // There is no room for a copy of the journals either: it can be read all the same.
+    let full = Store::open(&path, options.clone()).unwrap();
+    let read = block_on(full.session().execute(b"key0", &Op::Fetch(Fetch::GET), NOW));
+    assert!(matches!(read, Outcome::Hit(_)));
+    drop(full);
+    assert!(!path.join("data.new").exists() && !path.join("data.kept").exists());
     volume.mount("remount,size=3g");
     let store = Store::open(&path, options).unwrap();
     let mut session = store.session();
