@@ -106,10 +106,10 @@ impl Cache {
         self.evict_down(None, now);
     }
 
-    /// So many bytes of the limit are used by others now: the items make do with the rest, from the
-    /// next that is stored on.
-    pub fn set_lent(&self, bytes: u64) {
-        self.lent.store(bytes, Ordering::Relaxed);
+    /// So many bytes more of the limit are used by others, or fewer: the items make do with the
+    /// rest, from the next that is stored on. Half of the limit stays theirs.
+    pub fn lend(&self, change: i64) {
+        self.lent.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
     }
 
     /// What is counted, over all shards.
@@ -228,8 +228,8 @@ impl Cache {
 
     /// Bytes that items and index may have.
     fn room(&self) -> u64 {
-        let lent = self.lent.load(Ordering::Relaxed);
-        self.limit.load(Ordering::Relaxed).saturating_sub(lent)
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit - self.lent.load(Ordering::Relaxed).min(limit / 2)
     }
 
     fn used(&self) -> u64 {

@@ -62,6 +62,7 @@ fn absurd_limits_are_refused() {
         ("cache -I 100", "--max-item-size 100: want 1k to 1024m"),
         ("cache -I 2048m", "--max-item-size 2048m: want 1k to 1024m"),
         ("cache --buffer-memory 1", "--buffer-memory 1: an item of -I 1048576 bytes must fit"),
+        ("cache --buffer-memory 33", "it is taken from -m 64, of which half stays with the items"),
         ("cache -o read_buf_mem_limit=lots", "-o read_buf_mem_limit: want megabytes"),
         ("cache -p 65536", "--port 65536: want a port of 1 to 65535"),
         ("cache -R 0", "--max-reqs-per-event 0: want 1 to"),

@@ -21,8 +21,9 @@ pub trait Backend: Send + Sync + 'static {
     /// to the backend; one that would have to search for them names none.
     fn list(&self, most: usize, now: Seconds, emit: &mut dyn FnMut(&[u8], usize, Seconds));
 
-    /// Buffers of connections hold this many bytes now. What is bounded makes do with as much less.
-    fn set_buffered(&self, bytes: u64);
+    /// Buffers of connections hold so many bytes more, or fewer. What is bounded makes do with as
+    /// much less.
+    fn lend(&self, change: i64);
 
     /// `stats reset`: counters begin again at 0; gauges stay.
     fn reset_stats(&self);

@@ -1,25 +1,53 @@
 //! Memory that the buffers of all connections hold together, so that many clients that stop in
 //! the middle of something cost no more than was allowed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use larder_protocol::Seconds;
 
 use crate::backend::Backend;
-use crate::registry::Peer;
+use crate::clock;
+use crate::registry::{Peer, Registry};
 use crate::shared::Shared;
 
 /// What all connections hold, in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     held: AtomicU64,
+    /// Of these, replies that were not taken.
+    replies: AtomicU64,
+    /// Whether a connection was told to close that still holds its part.
+    closing_one: AtomicBool,
+    /// The second in which no connection was found that could be closed.
+    searched: AtomicU32,
     /// Values that were not waited for, for want of memory.
     pub(crate) refused: AtomicU64,
-    /// Connections that were closed because their replies held too much.
+    /// Connections that were closed because others needed what they held.
     pub(crate) cut_off: AtomicU64,
 }
 
 impl Budget {
     pub(crate) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
+    }
+
+    /// Closes the connection that holds most and neither sends nor takes anything. If replies
+    /// alone are more than `limit`, the one that left most of them counts as such, however it
+    /// dawdles. One at a time: what it gives back may be enough.
+    fn make_room(&self, registry: &Registry, limit: u64) {
+        let now = clock::now();
+        if self.searched.load(Ordering::Relaxed) == now
+            || self.closing_one.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        let dawdle = self.replies.load(Ordering::Relaxed) > limit;
+        if registry.cut_off_one(now.saturating_sub(STALLED), dawdle) {
+            self.cut_off.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.closing_one.store(false, Ordering::Release);
+            self.searched.store(now, Ordering::Relaxed);
+        }
     }
 }
 
@@ -28,25 +56,30 @@ pub(crate) struct Share<'a, B: Backend> {
     shared: &'a Shared<B>,
     peer: &'a Peer,
     input: usize,
-    output: usize,
+    /// Replies that the client has not taken.
+    replies: usize,
+    /// What is held for answers that are not there yet: no client can hurry them.
+    pending: usize,
 }
 
 impl<'a, B: Backend> Share<'a, B> {
     pub(crate) fn new(shared: &'a Shared<B>, peer: &'a Peer) -> Self {
-        Self { shared, peer, input: 0, output: 0 }
+        Self { shared, peer, input: 0, replies: 0, pending: 0 }
     }
 
     /// Asks for an input buffer of `bytes`. `false` if that is more than there is.
     pub(crate) fn grow_input(&mut self, bytes: usize) -> bool {
-        let more = counted(bytes).saturating_sub(self.input);
-        let limit = self.shared.settings.buffer_memory;
-        if self.shared.budget.held() + more as u64 > limit {
-            self.shared.budget.refused.fetch_add(1, Ordering::Relaxed);
-            self.make_room();
-            return false;
-        }
+        let before = self.input;
         self.put_input(bytes);
-        true
+        let limit = self.shared.settings.buffer_memory;
+        if self.input <= before || self.shared.budget.held() <= limit {
+            return true;
+        }
+        self.settle(self.input, before);
+        self.input = before;
+        self.shared.budget.refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.budget.make_room(&self.shared.registry, limit);
+        false
     }
 
     /// The input buffer has this many bytes.
@@ -56,47 +89,61 @@ impl<'a, B: Backend> Share<'a, B> {
         if bytes != self.input {
             self.settle(self.input, bytes);
             self.input = bytes;
+            self.note();
         }
     }
 
-    /// Replies hold this many bytes.
+    /// So many bytes were read: it goes on, unless by so few that it only seems to.
     #[inline]
-    pub(crate) fn put_output(&mut self, bytes: usize) {
-        let bytes = counted(bytes);
-        if bytes != self.output {
-            self.peer.owe(bytes);
-            self.settle(self.output, bytes);
-            let grown = bytes > self.output;
-            self.output = bytes;
-            if grown && self.shared.budget.held() > self.shared.settings.buffer_memory {
-                self.make_room();
-            }
+    pub(crate) fn has_read(&self, bytes: usize) {
+        if self.input > 0 && bytes >= MIN_PROGRESS {
+            self.peer.goes_on(clock::now());
         }
     }
 
-    fn make_room(&self) {
-        if self.shared.registry.cut_off_slowest_reader() {
-            self.shared.budget.cut_off.fetch_add(1, Ordering::Relaxed);
+    /// Replies that were not taken hold this many bytes, and what waits for an answer so many.
+    #[inline]
+    pub(crate) fn put_output(&mut self, replies: usize, pending: usize) {
+        let (replies, pending) = (counted(replies), counted(pending));
+        if (replies, pending) != (self.replies, self.pending) {
+            self.change_output(replies, pending);
         }
+    }
+
+    fn change_output(&mut self, replies: usize, pending: usize) {
+        let (before, after) = (self.replies + self.pending, replies + pending);
+        let taken = self.replies as u64;
+        let budget = &self.shared.budget;
+        budget.replies.fetch_add((replies as u64).wrapping_sub(taken), Ordering::Relaxed);
+        self.settle(before, after);
+        (self.replies, self.pending) = (replies, pending);
+        self.note();
+        let limit = self.shared.settings.buffer_memory;
+        if after > before && budget.held() > limit {
+            budget.make_room(&self.shared.registry, limit);
+        }
+    }
+
+    /// Others see what it holds, and that it just did something.
+    fn note(&self) {
+        self.peer.holds(self.input, self.replies);
+        self.peer.goes_on(clock::now());
     }
 
     fn settle(&self, before: usize, after: usize) {
-        let held = &self.shared.budget.held;
-        let now = if after > before {
-            let more = (after - before) as u64;
-            held.fetch_add(more, Ordering::Relaxed) + more
-        } else {
-            let less = (before - after) as u64;
-            held.fetch_sub(less, Ordering::Relaxed) - less
-        };
-        self.shared.backend.set_buffered(now);
+        let change = (after as u64).wrapping_sub(before as u64);
+        self.shared.budget.held.fetch_add(change, Ordering::Relaxed);
+        self.shared.backend.lend(change.cast_signed());
     }
 }
 
 impl<B: Backend> Drop for Share<'_, B> {
     fn drop(&mut self) {
         self.put_input(0);
-        self.put_output(0);
+        self.put_output(0, 0);
+        if self.peer.cut_off() {
+            self.shared.budget.closing_one.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -109,3 +156,10 @@ fn counted(bytes: usize) -> usize {
 
 /// What each buffer of a connection may hold uncounted.
 const FREE_BYTES: usize = 16 << 10;
+
+/// A connection that holds much and has done nothing for longer than this many seconds makes way
+/// if others need the memory.
+const STALLED: Seconds = 2;
+
+/// Fewer bytes than this, of a value that has thousands, are no progress.
+const MIN_PROGRESS: usize = 512;

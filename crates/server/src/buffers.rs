@@ -7,8 +7,9 @@ use std::cell::RefCell;
 /// Capacity of an input buffer, in bytes.
 pub(crate) const INPUT_BYTES: usize = 16 << 10;
 
-/// A buffer that has grown past this many bytes is not kept.
-const MAX_KEPT_BYTES: usize = 128 << 10;
+/// An output buffer that has grown past this many bytes is not kept. An input buffer that has
+/// grown at all is not: the next connection would hold more than it asked for.
+const MAX_OUTPUT_BYTES: usize = 128 << 10;
 
 /// How many buffers of each kind a worker keeps.
 const MAX_KEPT: usize = 16;
@@ -25,7 +26,7 @@ pub(crate) fn take_input() -> Vec<u8> {
 
 /// Gives an input buffer back.
 pub(crate) fn give_input(buffer: Vec<u8>) {
-    INPUTS.with_borrow_mut(|kept| keep(kept, buffer));
+    INPUTS.with_borrow_mut(|kept| keep(kept, buffer, INPUT_BYTES));
 }
 
 /// An empty buffer to collect replies in.
@@ -35,11 +36,11 @@ pub(crate) fn take_output() -> Vec<u8> {
 
 /// Gives an output buffer back.
 pub(crate) fn give_output(buffer: Vec<u8>) {
-    OUTPUTS.with_borrow_mut(|kept| keep(kept, buffer));
+    OUTPUTS.with_borrow_mut(|kept| keep(kept, buffer, MAX_OUTPUT_BYTES));
 }
 
-fn keep(kept: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>) {
-    if buffer.capacity() > 0 && buffer.capacity() <= MAX_KEPT_BYTES && kept.len() < MAX_KEPT {
+fn keep(kept: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>, most: usize) {
+    if buffer.capacity() > 0 && buffer.capacity() <= most && kept.len() < MAX_KEPT {
         buffer.clear();
         kept.push(buffer);
     }

@@ -154,7 +154,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
 
     fn poll_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
         if self.peer.cut_off() {
-            return Poll::Ready(Err(io::Error::other("its replies took memory that others need")));
+            return Poll::Ready(Err(io::Error::other("it held memory that others need")));
         }
         let outbox = &mut self.desk.outbox;
         let counters = self.desk.counters;
@@ -167,13 +167,13 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             }
         };
         if outbox.is_empty() {
-            self.share.put_output(0);
+            self.share.put_output(0, 0);
             buffers::give_output(outbox.take_buffer());
             if self.closing || (self.ended && !self.more) {
                 return Poll::Ready(Ok(false));
             }
         } else {
-            self.share.put_output(outbox.held());
+            self.share.put_output(outbox.unsent(), outbox.pending());
         }
         if self.closing || unsent || !outbox.has_room() {
             return Poll::Pending;
@@ -205,6 +205,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             }
             Poll::Ready(read) => {
                 counters.bytes_read.add(read as u64);
+                self.share.has_read(read);
                 Poll::Ready(Ok(true))
             }
             // Half a request may still be completed, until the server's patience ends.

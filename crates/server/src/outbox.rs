@@ -77,12 +77,15 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
                     && self.behind + self.last_len() < MAX_UNSENT))
     }
 
-    /// How many bytes it holds that nothing else does.
-    pub(crate) fn held(&self) -> usize {
-        let alone = |value: &&Bytes| value.is_unique();
-        let values = self.ready.shared.iter().map(|(_, value)| value).filter(alone);
-        let values: usize = values.map(Bytes::len).sum();
-        self.ready.bytes.capacity() + values + self.weight + self.behind + self.last_len()
+    /// Bytes held by replies that can be written now.
+    pub(crate) fn unsent(&self) -> usize {
+        let shared = self.ready.shared.iter().map(|(_, value)| value.len());
+        self.ready.bytes.capacity() + shared.sum::<usize>()
+    }
+
+    /// Bytes held for answers to come, and by what stands behind them.
+    pub(crate) fn pending(&self) -> usize {
+        self.weight + self.behind + self.last_len()
     }
 
     /// Whether nothing is owed.

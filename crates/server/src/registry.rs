@@ -33,8 +33,11 @@ pub(crate) struct Peer {
     leaving: AtomicBool,
     /// Whether it is to close unless it asks for something first.
     idle: AtomicBool,
-    /// Bytes of replies that it has not taken, as far as they count.
-    owed: AtomicUsize,
+    /// Bytes of its input and of replies that it has not taken, as far as they count.
+    input: AtomicUsize,
+    replies: AtomicUsize,
+    /// When these last changed, or more came of a long value.
+    went_on: AtomicU32,
     /// Whether it is to close at once, since others need the memory.
     cut_off: AtomicBool,
     waker: Mutex<Option<Waker>>,
@@ -55,7 +58,9 @@ impl Registry {
             last_request: AtomicU32::new(now),
             leaving: AtomicBool::new(false),
             idle: AtomicBool::new(false),
-            owed: AtomicUsize::new(0),
+            input: AtomicUsize::new(0),
+            replies: AtomicUsize::new(0),
+            went_on: AtomicU32::new(now),
             cut_off: AtomicBool::new(false),
             waker: Mutex::default(),
         });
@@ -91,12 +96,22 @@ impl Registry {
         }
     }
 
-    /// Closes the connection that has left most replies untaken. Whether there is one.
-    pub(crate) fn cut_off_slowest_reader(&self) -> bool {
+    /// Closes the connection that holds most of those that have done nothing since the second
+    /// `since`; or, if they may `dawdle`, the one with most replies. Whether there is one.
+    pub(crate) fn cut_off_one(&self, since: Seconds, dawdle: bool) -> bool {
         let peers = self.peers.lock();
-        let owed = |peer: &&Arc<Peer>| peer.owed.load(Ordering::Relaxed);
-        let open = peers.values().filter(|peer| owed(peer) > 0 && !peer.cut_off());
-        let Some(peer) = open.max_by_key(owed) else { return false };
+        let weight = |peer: &&Arc<Peer>| {
+            let replies = peer.replies.load(Ordering::Relaxed);
+            let stalled = peer.went_on.load(Ordering::Relaxed) < since;
+            match (dawdle, stalled) {
+                (true, _) => replies,
+                (false, true) => replies + peer.input.load(Ordering::Relaxed),
+                (false, false) => 0,
+            }
+        };
+        let Some(peer) = peers.values().filter(|peer| weight(peer) > 0).max_by_key(weight) else {
+            return false;
+        };
         peer.cut_off.store(true, Ordering::Release);
         peer.wake();
         true
@@ -142,9 +157,15 @@ impl Peer {
         }
     }
 
-    /// Notes how many bytes of replies it has not taken.
-    pub(crate) fn owe(&self, bytes: usize) {
-        self.owed.store(bytes, Ordering::Relaxed);
+    /// Notes how many bytes of input it holds, and of replies that it has not taken.
+    pub(crate) fn holds(&self, input: usize, replies: usize) {
+        self.input.store(input, Ordering::Relaxed);
+        self.replies.store(replies, Ordering::Relaxed);
+    }
+
+    /// Notes that it sends or takes what it holds.
+    pub(crate) fn goes_on(&self, now: Seconds) {
+        self.went_on.store(now, Ordering::Relaxed);
     }
 
     #[inline]

@@ -256,15 +256,16 @@ fn a_lower_limit_evicts_at_once() {
 #[test]
 fn what_is_lent_is_made_room_for() {
     let cache = cache(1 << 20);
-    cache.set_lent(900 << 10);
+    cache.lend(600 << 10);
+    cache.lend(-(200 << 10));
     for number in 0..5_000 {
         set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
     }
-    assert!(cache.used.load(Ordering::Relaxed) <= 124 << 10);
-    cache.set_lent(2 << 20);
-    assert!(matches!(set(&cache, "k", b"v", 0), Outcome::NoMemory));
-    cache.set_lent(0);
+    assert!(cache.used.load(Ordering::Relaxed) <= 624 << 10);
+    cache.lend(2 << 20);
     assert!(matches!(set(&cache, "k", b"v", 0), Outcome::Stored { .. }));
+    let used = cache.used.load(Ordering::Relaxed);
+    assert!((400 << 10..=512 << 10).contains(&used), "{used}: half stays with the items");
     assert_accounts(&cache, NOW);
 }
 

@@ -115,8 +115,8 @@ impl Backend for CacheBackend {
         self.cache.list(most, now, emit);
     }
 
-    fn set_buffered(&self, bytes: u64) {
-        self.cache.set_lent(bytes);
+    fn lend(&self, change: i64) {
+        self.cache.lend(change);
     }
 
     fn reset_stats(&self) {

@@ -46,6 +46,14 @@ impl CacheConfig {
                 node.item_size_max,
             )));
         }
+        let most = (memory_limit_mb / 2).max(node.item_size_max.div_ceil(1 << 20) + 1);
+        if node.buffer_memory_mb > most {
+            return Err(Failure::usage(format!(
+                "--buffer-memory {}: it is taken from -m {memory_limit_mb}, of which half stays \
+                 with the items; write {most} or less, or a larger -m",
+                node.buffer_memory_mb,
+            )));
+        }
         if let Some(machine) = machine_memory_mb().filter(|machine| memory_limit_mb > *machine) {
             notes.push(Note {
                 text: format!("-m {memory_limit_mb}: this machine has only {machine} megabytes"),

@@ -123,12 +123,8 @@ impl NodeConfig {
             notes.into_iter().map(|text| Note { text, warning: false }).collect();
         notes.extend(lost(flags).map(|text| Note { text, warning: true }));
         let item_size_max = flags.max_item_size.unwrap_or(1 << 20);
-        let buffer_memory = ("buffer-memory", flags.buffer_memory);
-        let buffer_memory = over(
-            buffer_memory,
-            extended.read_buf_mem_limit.filter(|megabytes| *megabytes > 0),
-            sources,
-        );
+        let buffer_memory_mb =
+            buffer_memory_mb(flags, &extended, sources, item_size_max, memory_limit_mb)?;
         let config = Self {
             port,
             listen,
@@ -154,7 +150,7 @@ impl NodeConfig {
             },
             requests_per_event: number(flags.max_reqs_per_event, 20),
             item_size_max,
-            buffer_memory_mb: buffer_memory_mb(buffer_memory, item_size_max, memory_limit_mb)?,
+            buffer_memory_mb,
             shutdown_enabled: flags.enable_shutdown,
             flush_enabled: !flags.disable_flush_all,
             dump_enabled: !flags.disable_dumping,
@@ -254,21 +250,27 @@ fn check_sockets(
     Ok(())
 }
 
+/// Half of the tier's memory, unless told otherwise, and always enough for a largest item.
 fn buffer_memory_mb(
-    given: Option<u64>,
+    flags: &NodeFlags,
+    extended: &Extended,
+    sources: &mut Sources,
     item_size_max: u64,
     memory_mb: u64,
 ) -> Result<u64, Failure> {
     // A request is an item and its line.
     let least = item_size_max.div_ceil(1 << 20) + 1;
-    match given {
-        None => Ok((memory_mb / 2).max(least)),
-        Some(megabytes) if megabytes >= least => Ok(megabytes),
-        Some(megabytes) => Err(Failure::usage(format!(
+    if let Some(megabytes) = flags.buffer_memory.filter(|megabytes| *megabytes < least) {
+        return Err(Failure::usage(format!(
             "--buffer-memory {megabytes}: an item of -I {item_size_max} bytes must fit; write \
              {least} or more, or a smaller -I"
-        ))),
+        )));
     }
+    // memcached takes any number here, and 0 for no limit.
+    let extended = extended.read_buf_mem_limit.filter(|megabytes| *megabytes > 0);
+    let extended = extended.map(|megabytes| megabytes.min(memory_mb / 2));
+    let given = over(("buffer-memory", flags.buffer_memory), extended, sources);
+    Ok(given.unwrap_or(memory_mb / 2).max(least))
 }
 
 /// Notes what is accepted and does not matter.

@@ -137,7 +137,8 @@ pub(crate) struct NodeFlags {
     /// (default: true)
     #[arg(long, value_name = "bool", help_heading = OURS, value_parser = value::switch)]
     pub(crate) maxconns_fast: Option<bool>,
-    /// Most memory of all connections' buffers together, in megabytes (default: half of -m)
+    /// Most memory of all connections' buffers together, in megabytes (default: half of -m, and
+    /// enough for one item)
     #[arg(long, value_name = "num", help_heading = OURS,
         value_parser = value::whole(1..=16 << 20, "megabytes", "64"))]
     pub(crate) buffer_memory: Option<u64>,
