@@ -54,11 +54,14 @@ fn every_acknowledged_write_survives_kill_9() {
         // From a node's first writes to thousands of them.
         let enough = 1 << random.random_range(0..13);
         let answers = AtomicU64::new(0);
+        // All of them before the first writes: the node may be killed as soon as one has.
+        let streams: Vec<_> =
+            ledgers.iter().map(|_| TcpStream::connect(&address).unwrap()).collect();
         std::thread::scope(|scope| {
-            for ledger in &mut ledgers {
+            for (ledger, stream) in ledgers.iter_mut().zip(streams) {
                 let mut random = StdRng::seed_from_u64(random.random());
-                let (address, answers) = (&address, &answers);
-                scope.spawn(move || ledger.write(address, &mut random, answers));
+                let answers = &answers;
+                scope.spawn(move || ledger.write(stream, &mut random, answers));
             }
             support::until("enough is acknowledged", || {
                 (answers.load(Ordering::Relaxed) >= enough).then_some(())
@@ -143,8 +146,7 @@ impl Ledger {
     }
 
     /// Writes until the node is gone.
-    fn write(&mut self, address: &str, random: &mut StdRng, answers: &AtomicU64) {
-        let stream = TcpStream::connect(address).unwrap();
+    fn write(&mut self, stream: TcpStream, random: &mut StdRng, answers: &AtomicU64) {
         let mut output = stream.try_clone().unwrap();
         let mut input = BufReader::new(stream);
         let counter = self.counter_key();

@@ -174,9 +174,12 @@ fn a_port_in_use_stops_what_was_started() {
     assert!(said.contains(&wanted), "{said}");
     assert!(said.ends_with("choose another --cache-port\n"), "{said}");
     drop(taken);
-    // Each can be listened on again: no node holds it.
+    // Each can be listened on again: no node holds it. A process that another test is just starting
+    // has our own listener open until it runs its program.
     for port in first..first + 3 {
-        TcpListener::bind(("127.0.0.1", port)).unwrap();
+        until(&format!("nothing listens on {port}"), || {
+            TcpListener::bind(("127.0.0.1", port)).ok()
+        });
     }
 }
 

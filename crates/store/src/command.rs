@@ -112,6 +112,11 @@ impl Command {
         self.ticket.as_ref().is_none_or(Ticket::is_answered)
     }
 
+    /// Whether whoever waits was told that it will not be done. The store's own are never given up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.flight.is_some() && self.is_answered()
+    }
+
     /// Answers it while it is with a thread, whose own answer then comes too late.
     pub(crate) fn answer_early(&self, outcome: Outcome<'static>) -> Option<std::task::Waker> {
         self.ticket.as_ref().and_then(|ticket| ticket.answer_early(outcome))

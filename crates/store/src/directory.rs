@@ -5,29 +5,41 @@
 //! | `LARDER` | says that this is a store, and its format |
 //! | `WATERMARK` | a place in the order of writes that was durable when this was written |
 //! | `CLOCK` | the time it was when this was written, in seconds since 1970 |
+//! | `DOUBT` | for how long which time has been doubted, while it is |
 //! | `data/` | the engine's files; there is a whole one or none |
-//! | `data.kept/` | `data/` as it was before an opening that has not come to its end |
+//! | `data.kept/` | `data`, as it was before an opening that has not come to its end, and `OF`: whose copy it is |
 //! | `data.new/` | something in the making or on its way out, of no worth |
 //!
 //! The engine changes its files while it opens them: it cuts off the end of a journal what makes no
 //! sense to it, and its threads begin to compact. So a copy is kept until it is known that the store
-//! is whole. What a crash leaves tells what to do at the next opening:
+//! is whole. It is gone, durably, before anything is acknowledged: by [`Directory::let_go`], without
+//! whose success no opening ends well, whether or not a copy could be made.
+//!
+//! What a crash leaves tells what to do at the next opening:
 //!
 //! | there is | it happened | what is done |
 //! |---|---|---|
 //! | `data`, `data.new` | while the copy was made or removed | `data.new` is removed |
-//! | `data`, `data.kept` | while the store was opened; nothing was acknowledged since | the copy is put back |
-//! | `data.kept`, `data.new` | while the copy was put back | as above |
+//! | `data`, `data.kept/data` | while the store was opened | the copy is put back |
+//! | `data.kept/data`, `data.new` | while the copy was put back | as above |
+//! | `data`, `data.kept` with no more than `OF` | after the copy was put back | what is left is removed |
+//!
+//! But the names alone prove nothing: someone may have put another `data` there, or had an older
+//! version use it. A copy is put back only if `data` is the same directory and `WATERMARK` what it was;
+//! else nothing is touched, and who looks after the store decides.
 
 mod copy;
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use larder_protocol::Seconds;
+use tracing::warn;
 
+use crate::caution::Doubt;
 use crate::error::{Error, FORMAT};
 
 /// A store's directory, locked against other processes while this lives.
@@ -46,6 +58,8 @@ pub(crate) enum Found {
         watermark: u64,
         /// The time that was noted last, if any was.
         clock: Option<Seconds>,
+        /// What was noted of a time that was doubted.
+        doubt: Option<Doubt>,
     },
     /// It does not: `data_new` is to be filled, then [`Directory::adopt`]ed.
     Nothing,
@@ -105,40 +119,111 @@ impl Directory {
         replace(&self.path.join(CLOCK), &format!("{now}\n"))
     }
 
+    /// Notes for how long which time has been doubted, so that it adds up over restarts.
+    pub(crate) fn note_doubt(&self, doubt: Doubt) -> Result<(), Error> {
+        let Doubt { noted, told, secs } = doubt;
+        replace(&self.path.join(DOUBT), &format!("{} {told} {secs}\n", noted.unwrap_or(0)))
+    }
+
+    /// Removes that note, which counts for nothing anyway once `CLOCK` has changed.
+    pub(crate) fn forget_doubt(&self) {
+        let _ = fs::remove_file(self.path.join(DOUBT));
+    }
+
     /// Keeps a copy of the engine's files, until [`put_back`](Self::put_back) or
-    /// [`let_go`](Self::let_go).
-    pub(crate) fn keep(&self) -> Result<(), Error> {
-        let (new, kept) = (self.data_new(), self.kept());
-        copy::copy(&self.data(), &new)
-            .and_then(|()| fs::rename(&new, &kept).map_err(Error::io("move", &new)))
-            .and_then(|()| sync(&self.path))
-            // Half a copy takes the room that the engine may need.
-            .inspect_err(|_| {
-                let _ = fs::remove_dir_all(&new);
-            })
+    /// [`let_go`](Self::let_go), which must be called even if this fails. `room` says how many bytes
+    /// it may take, given how many bytes of sorted files there are; `None` if that is not known.
+    pub(crate) fn keep(&self, room: impl FnOnce(u64) -> Option<u64>) -> Result<(), Error> {
+        let (data, new, kept) = (self.data(), self.data_new(), self.kept());
+        let sizes = copy::sizes(&data)?;
+        if room(sizes.sorted).is_some_and(|room| room < sizes.copied) {
+            let detail = format!("it takes {} MiB", sizes.copied.div_ceil(1 << 20));
+            let source = std::io::Error::new(ErrorKind::StorageFull, detail);
+            return Err(Error::io("keep a copy, within the reserve of free space, of", &data)(
+                source,
+            ));
+        }
+        remove(&new)?;
+        fs::create_dir(&new).map_err(Error::io("create", &new))?;
+        copy::copy(&data, &new.join(DATA))?;
+        let of = new.join(OF);
+        replace(&of, &self.identity()?)?;
+        sync(&new)?;
+        fs::rename(&new, &kept).map_err(Error::io("move", &new))?;
+        sync(&self.path)
     }
 
     /// Makes the engine's files what they were when the copy was kept. Nothing may have them open.
     pub(crate) fn put_back(&self) -> Result<(), Error> {
         let (data, kept, new) = (self.data(), self.kept(), self.data_new());
-        if data.try_exists().map_err(Error::io("look at", &data))? {
-            remove(&new)?;
-            fs::rename(&data, &new).map_err(Error::io("move", &data))?;
+        let copy = kept.join(DATA);
+        if there(&copy)? {
+            self.prove_same()?;
+            if there(&data)? {
+                remove(&new)?;
+                fs::rename(&data, &new).map_err(Error::io("move", &data))?;
+            }
+            fs::rename(&copy, &data).map_err(Error::io("move", &copy))?;
+            sync(&kept)?;
+            sync(&self.path)?;
         }
-        fs::rename(&kept, &data).map_err(Error::io("move", &kept))?;
-        sync(&self.path)?;
-        remove(&new)
+        // The rest can be done at any time; and what is not ours stays.
+        let _ = fs::remove_file(kept.join(OF));
+        let _ = fs::remove_dir(&kept);
+        let _ = remove(&new);
+        Ok(())
     }
 
-    /// Removes the copy. Must be done before any write is acknowledged: a copy that is found is put
-    /// back.
+    /// Removes the copy, if there is one, durably: it will not be put back. Nothing may be
+    /// acknowledged unless this has succeeded.
     pub(crate) fn let_go(&self) -> Result<(), Error> {
         let (kept, new) = (self.kept(), self.data_new());
-        fs::rename(&kept, &new).map_err(Error::io("move", &kept))?;
+        if there(&kept)? {
+            remove(&new)?;
+            fs::rename(&kept, &new).map_err(Error::io("move", &kept))?;
+        }
         sync(&self.path)?;
         // What is left of it is removed at the next opening.
         let _ = remove(&new);
         Ok(())
+    }
+
+    /// Whether nothing has happened to the engine's files since they were copied but an opening that
+    /// acknowledged nothing.
+    fn prove_same(&self) -> Result<(), Error> {
+        let of = self.kept().join(OF);
+        let noted = match fs::read_to_string(&of) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            other => other.map_err(Error::io("read", &of))?,
+        };
+        let same = if there(&self.data())? {
+            noted == self.identity()?
+        } else {
+            // It was moved away already, by us or by someone who wants none of it.
+            noted.lines().next() == Some(&self.watermark_line()?)
+        };
+        if same {
+            return Ok(());
+        }
+        Err(Error::Leftover { data: self.data(), kept: self.kept(), copy: self.kept().join(DATA) })
+    }
+
+    /// What another directory in the place of `data`, and one that was written to, differ in.
+    fn identity(&self) -> Result<String, Error> {
+        let data = self.data();
+        let metadata = fs::metadata(&data).map_err(Error::io("look at", &data))?;
+        // The number of a directory that was removed is soon given to another; not all file systems
+        // know when that was.
+        let born = metadata.created().unwrap_or(SystemTime::UNIX_EPOCH);
+        let born = born.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+        Ok(format!("{}\ninode {}\nborn {born}\n", self.watermark_line()?, metadata.ino()))
+    }
+
+    fn watermark_line(&self) -> Result<String, Error> {
+        Ok(match self.number(WATERMARK)? {
+            Some(watermark) => format!("watermark {watermark}"),
+            None => "no watermark".to_owned(),
+        })
     }
 
     fn kept(&self) -> PathBuf {
@@ -163,9 +248,21 @@ impl Directory {
         if format > FORMAT {
             return Err(Error::TooNew { path: marker, format });
         }
-        let kept = self.kept();
-        if kept.try_exists().map_err(Error::io("look at", &kept))? {
+        if there(&self.kept())? {
+            if there(&self.kept().join(DATA))? {
+                self.prove_same()?;
+                warn!(
+                    "{}: an opening did not come to its end: the files are put back as they were \
+                     before it",
+                    self.path.display()
+                );
+            }
             self.put_back()?;
+            if there(&self.kept())? {
+                // Something in it is not ours.
+                let [data, kept, copy] = [self.data(), self.kept(), self.kept()];
+                return Err(Error::Leftover { data, kept, copy });
+            }
         }
         remove(&self.data_new())?;
         let watermark = self.number(WATERMARK)?;
@@ -174,7 +271,8 @@ impl Directory {
             (true, Some(watermark)) => {
                 // One that makes no sense is as none: it only makes the sweeper careful.
                 let clock = self.number(CLOCK).ok().flatten();
-                Ok(Found::Store { watermark, clock: clock.and_then(|at| at.try_into().ok()) })
+                let clock = clock.and_then(|at| at.try_into().ok());
+                Ok(Found::Store { watermark, clock, doubt: self.doubt() })
             }
             (true, None) => {
                 let path = self.path.join(WATERMARK);
@@ -201,10 +299,19 @@ impl Directory {
         Ok(())
     }
 
+    /// One that makes no sense is as none: the doubt begins anew.
+    fn doubt(&self) -> Option<Doubt> {
+        let text = fs::read_to_string(self.path.join(DOUBT)).ok()?;
+        let mut numbers = text.split_whitespace().map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        let (noted, told, secs) = (next()?, next()?, next()?);
+        Some(Doubt { noted: Some(noted).filter(|at| *at > 0), told, secs: secs.into() })
+    }
+
     fn number(&self, name: &str) -> Result<Option<u64>, Error> {
         let path = self.path.join(name);
         let bytes = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             other => other.map_err(Error::io("read", &path))?,
         };
         str::from_utf8(&bytes)
@@ -240,14 +347,20 @@ fn replace(path: &Path, content: &str) -> Result<(), Error> {
 
 fn remove(directory: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(Error::io("remove", directory)(error))
         }
         _ => Ok(()),
     }
 }
 
+fn there(path: &Path) -> Result<bool, Error> {
+    path.try_exists().map_err(Error::io("look at", path))
+}
+
 fn sync(directory: &Path) -> Result<(), Error> {
+    #[cfg(test)]
+    unsynced::check(directory)?;
     File::open(directory).and_then(|file| file.sync_all()).map_err(Error::io("sync", directory))
 }
 
@@ -255,15 +368,45 @@ const MARKER: &str = "LARDER";
 const MARKER_NEW: &str = "LARDER.new";
 const WATERMARK: &str = "WATERMARK";
 const CLOCK: &str = "CLOCK";
+const DOUBT: &str = "DOUBT";
+const OF: &str = "OF";
 const DATA: &str = "data";
 const DATA_NEW: &str = "data.new";
 const KEPT: &str = "data.kept";
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
+/// Directories that cannot be synced, for tests.
+#[cfg(test)]
+pub(crate) mod unsynced {
+    use std::cell::RefCell;
+    use std::path::{Path, PathBuf};
+
+    use crate::error::Error;
+
+    thread_local! {
+        /// On this thread a directory cannot be synced while it has this in it.
+        pub(crate) static WHILE: RefCell<Option<PathBuf>> = const { RefCell::new(None) };
+    }
+
+    pub(super) fn check(directory: &Path) -> Result<(), Error> {
+        WHILE.with_borrow(|name| match name {
+            Some(name) if directory.join(name).exists() => {
+                let source = std::io::Error::from_raw_os_error(5);
+                Err(Error::io("sync", directory)(source))
+            }
+            _ => Ok(()),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn new_store(watermark: u64, clock: Option<Seconds>) -> Found {
+        Found::Store { watermark, clock, doubt: None }
+    }
 
     #[test]
     fn an_empty_directory_becomes_a_store_once() {
@@ -284,17 +427,14 @@ mod tests {
         directory.adopt().unwrap();
         drop(directory);
         let (directory, found) = Directory::open(&path).unwrap();
-        assert_eq!(found, Found::Store { watermark: 0, clock: None });
+        assert_eq!(found, new_store(0, None));
         directory.note_watermark(7).unwrap();
         drop(directory);
         let (directory, found) = Directory::open(&path).unwrap();
-        assert_eq!(found, Found::Store { watermark: 7, clock: None });
+        assert_eq!(found, new_store(7, None));
         directory.note_clock(9).unwrap();
         drop(directory);
-        assert_eq!(
-            Directory::open(&path).unwrap().1,
-            Found::Store { watermark: 7, clock: Some(9) }
-        );
+        assert_eq!(Directory::open(&path).unwrap().1, new_store(7, Some(9)));
         fs::remove_file(path.join(WATERMARK)).unwrap();
         let error = Directory::open(&path).unwrap_err();
         assert!(error.to_string().contains("WATERMARK is damaged: it is missing"), "{error}");
@@ -350,7 +490,7 @@ mod tests {
         drop(directory);
         let reopened = || {
             let (directory, found) = Directory::open(&path).unwrap();
-            assert_eq!(found, Found::Store { watermark: 0, clock: None });
+            assert_eq!(found, new_store(0, None));
             assert_eq!(fs::read_to_string(data.join("tables/1")).unwrap(), "sorted");
             assert!(!new.exists() && !kept.exists());
             directory
@@ -361,30 +501,118 @@ mod tests {
         let directory = reopened();
         assert_eq!(journal(), "before");
         // While the store was opened.
-        directory.keep().unwrap();
+        directory.keep(|_| None).unwrap();
         change();
         drop(directory);
         let directory = reopened();
         assert_eq!(journal(), "before");
         // While it was put back.
-        directory.keep().unwrap();
+        directory.keep(|_| None).unwrap();
         change();
         fs::rename(&data, &new).unwrap();
         drop(directory);
         let directory = reopened();
         assert_eq!(journal(), "before");
         // Never, once it was let go.
-        directory.keep().unwrap();
+        directory.keep(|_| None).unwrap();
         fs::write(data.join("0.jnl"), "written since").unwrap();
         directory.let_go().unwrap();
         drop(directory);
-        let directory = reopened();
+        let mut directory = reopened();
         assert_eq!(journal(), "written since");
-        // It fails in the middle, and leaves nothing.
-        fs::create_dir(&kept).unwrap();
-        fs::write(kept.join("in the way"), "").unwrap();
-        directory.keep().unwrap_err();
-        assert!(!new.exists());
+        // After it was put back.
+        for of in [true, false] {
+            fs::create_dir(&kept).unwrap();
+            if of {
+                fs::write(kept.join(OF), "").unwrap();
+            }
+            drop(directory);
+            directory = reopened();
+            assert_eq!(journal(), "written since");
+        }
+        // One that could not be made is let go as well, wherever that failed.
+        for while_there in [DATA, OF, KEPT] {
+            unsynced::WHILE.set(Some(while_there.into()));
+            directory.keep(|_| None).unwrap_err();
+            unsynced::WHILE.set(None);
+            directory.let_go().unwrap();
+            assert!(!kept.exists() && !new.exists());
+        }
+        // It would take more room than there is.
+        let error = directory.keep(Some).unwrap_err();
+        assert!(error.to_string().contains("it takes 1 MiB"), "{error}");
+        assert!(!kept.exists() && !new.exists());
+    }
+
+    #[test]
+    fn a_copy_of_something_else_is_not_put_back() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("store");
+        let (directory, _) = Directory::open(&path).unwrap();
+        fs::create_dir(directory.data_new()).unwrap();
+        fs::write(directory.data_new().join("0.jnl"), "before").unwrap();
+        directory.adopt().unwrap();
+        directory.keep(|_| None).unwrap();
+        let [data, new, kept] = [directory.data(), directory.data_new(), directory.kept()];
+        let aside = place.path().join("aside");
+        drop(directory);
+        let refused = || {
+            let error = Directory::open(&path).unwrap_err().to_string();
+            for named in [&data, &kept] {
+                assert!(error.contains(&*named.to_string_lossy()), "{error}");
+            }
+            assert!(!error.contains('\n'), "{error}");
+            assert_eq!(fs::read_to_string(kept.join("data/0.jnl")).unwrap(), "before");
+            assert!(!new.exists());
+        };
+
+        // Something was acknowledged since.
+        fs::write(path.join(WATERMARK), "1\n").unwrap();
+        fs::write(data.join("0.jnl"), "written since").unwrap();
+        refused();
+        assert_eq!(fs::read_to_string(data.join("0.jnl")).unwrap(), "written since");
+        // And then it was moved away.
+        fs::rename(&data, &aside).unwrap();
+        refused();
+        // A backup was put in its place, as old as the copy.
+        fs::write(path.join(WATERMARK), "0\n").unwrap();
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("0.jnl"), "restored").unwrap();
+        refused();
+        assert_eq!(fs::read_to_string(data.join("0.jnl")).unwrap(), "restored");
+        // It does not say of what it is.
+        fs::remove_dir_all(&data).unwrap();
+        fs::rename(&aside, &data).unwrap();
+        let of = fs::read(kept.join(OF)).unwrap();
+        fs::remove_file(kept.join(OF)).unwrap();
+        refused();
+        // It holds something else.
+        let elsewhere = place.path().join("elsewhere");
+        fs::rename(kept.join(DATA), &elsewhere).unwrap();
+        fs::write(kept.join("0.jnl"), "of whom?").unwrap();
+        Directory::open(&path).unwrap_err();
+        fs::remove_file(kept.join("0.jnl")).unwrap();
+        fs::rename(&elsewhere, kept.join(DATA)).unwrap();
+        // What is done as it was said goes on: here with the copy.
+        fs::write(kept.join(OF), of).unwrap();
+        Directory::open(&path).unwrap();
+        assert_eq!(fs::read_to_string(data.join("0.jnl")).unwrap(), "before");
+        assert!(!new.exists() && !kept.exists());
+    }
+
+    #[test]
+    fn a_doubt_is_found_again() {
+        let place = tempfile::tempdir().unwrap();
+        let (directory, _) = Directory::open(place.path()).unwrap();
+        for noted in [None, Some(5)] {
+            let doubt = Doubt { noted, told: 7, secs: 9 };
+            directory.note_doubt(doubt).unwrap();
+            assert_eq!(directory.doubt(), Some(doubt));
+        }
+        fs::write(place.path().join(DOUBT), "5 7").unwrap();
+        assert_eq!(directory.doubt(), None);
+        directory.forget_doubt();
+        assert_eq!(directory.doubt(), None);
     }
 
     #[test]

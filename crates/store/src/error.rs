@@ -35,6 +35,16 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// A copy from an opening that did not end lies beside files that are not those it was made of.
+    /// Who put them there decides which of the two is the store.
+    Leftover {
+        /// The files.
+        data: PathBuf,
+        /// What holds the copy.
+        kept: PathBuf,
+        /// The copy.
+        copy: PathBuf,
+    },
     /// What is on disk is not what was written. Restore it from a replica or a backup.
     Corrupt {
         /// The directory or file.
@@ -79,6 +89,16 @@ impl fmt::Display for Error {
                 f,
                 "{} is in use by another process; stop that one first or give another directory",
                 path.display()
+            ),
+            Self::Leftover { data, kept, copy } => write!(
+                f,
+                "{kept} is from an opening that did not end, but {data} has been replaced or \
+                 written to since, and nothing was changed: to go on with {data}, move {kept} \
+                 away; to go back to the copy, move {data} away, move {copy} to {data}, and then \
+                 {kept} away",
+                data = data.display(),
+                kept = kept.display(),
+                copy = copy.display(),
             ),
             Self::Corrupt { path, detail } => write!(
                 f,

@@ -12,6 +12,9 @@ pub(crate) const HANGS: &str =
 /// The disk hangs under an earlier command; this one was not begun, and will not be.
 pub(crate) const NOT_BEGUN: &str =
     "not done: the disk hangs under an earlier command, see the store's log";
+/// The engine's background work has been behind for long; this write was not begun, and will not be.
+pub(crate) const BEHIND: &str =
+    "not done: the store is behind with compaction, try again later and see its log";
 /// The disk has not answered this read for long.
 pub(crate) const UNANSWERED: &str = "not read: the disk hangs, see the store's log";
 /// The volume has less room than the reserve; nothing was written.

@@ -89,15 +89,9 @@ impl Health {
         self.hanging.store(hanging, Ordering::Release);
     }
 
-    /// Sets and gives what must stay free for a store with sorted files of so many bytes. What was
-    /// asked for is kept as it is.
-    ///
-    /// A compaction writes its input anew, which can be all of a small store, and the engine is in
-    /// no hurry to remove what is no longer needed.
+    /// Sets and gives what must stay free for a store with sorted files of so many bytes.
     pub(crate) fn reserve(&self, sorted_bytes: u64, options: &Options) -> u64 {
-        let buffers = options.write_buffer_bytes.saturating_mul(4);
-        let needed = sorted_bytes.saturating_mul(2).saturating_add(buffers);
-        let reserve = options.reserve_bytes.unwrap_or_else(|| needed.min(ENOUGH));
+        let reserve = reserve(sorted_bytes, options);
         self.reserve.store(reserve, Ordering::Relaxed);
         reserve
     }
@@ -145,6 +139,17 @@ impl Health {
     pub(crate) fn failure(&self) -> Option<Arc<Error>> {
         self.failure.lock().clone()
     }
+}
+
+/// What must stay free for a store with sorted files of so many bytes. What was asked for is kept as
+/// it is.
+///
+/// A compaction writes its input anew, which can be all of a small store, and the engine is in no
+/// hurry to remove what is no longer needed.
+pub(crate) fn reserve(sorted_bytes: u64, options: &Options) -> u64 {
+    let buffers = options.write_buffer_bytes.saturating_mul(4);
+    let needed = sorted_bytes.saturating_mul(2).saturating_add(buffers);
+    options.reserve_bytes.unwrap_or_else(|| needed.min(ENOUGH))
 }
 
 const UNTOLD: u64 = u64::MAX;

@@ -21,6 +21,8 @@ pub(crate) struct Keeper {
     noted: u64,
     /// The time that was noted last.
     clock: Seconds,
+    /// For how many seconds a time was doubted, as it was noted last.
+    doubted: u64,
     sweep: Sweep,
     caution: Caution,
     /// Whether the log was told last that there is no room, and when.
@@ -32,7 +34,17 @@ impl Keeper {
     pub(crate) fn new(shared: Arc<Shared>, directory: Arc<Directory>, caution: Caution) -> Self {
         let sweep = Sweep::default();
         let (told_full, told_at) = (false, None);
-        Self { shared, directory, noted: 0, clock: 0, sweep, caution, told_full, told_at }
+        Self {
+            shared,
+            directory,
+            noted: 0,
+            clock: 0,
+            doubted: 0,
+            sweep,
+            caution,
+            told_full,
+            told_at,
+        }
     }
 
     pub(crate) fn run(mut self, stop: &Stop) {
@@ -48,9 +60,11 @@ impl Keeper {
             ticks = ticks.wrapping_add(1);
             if ticks.is_multiple_of(TICKS_PER_NOTE) {
                 self.note();
+                self.note_doubt(BETWEEN_DOUBTS);
             }
         }
         self.note();
+        self.note_doubt(1);
     }
 
     /// Publishes what the engine says of itself, and whether there is room.
@@ -98,7 +112,20 @@ impl Keeper {
             && now.abs_diff(self.clock) >= BETWEEN_CLOCKS
             && self.directory.note_clock(now).is_ok()
         {
+            if self.clock == 0 {
+                self.directory.forget_doubt();
+            }
             self.clock = now;
+        }
+    }
+
+    /// Notes a doubt that has lasted so many seconds more than was noted.
+    fn note_doubt(&mut self, more: u64) {
+        if let Some(doubt) = self.caution.doubt(Instant::now())
+            && doubt.secs >= self.doubted.saturating_add(more)
+            && self.directory.note_doubt(doubt).is_ok()
+        {
+            self.doubted = doubt.secs;
         }
     }
 
@@ -115,5 +142,7 @@ const TICKS_PER_SEC: u32 = 10;
 const TICKS_PER_NOTE: u32 = 10;
 /// Seconds after which the time is noted anew.
 const BETWEEN_CLOCKS: Seconds = 60;
+/// Seconds after which a doubt is noted anew.
+const BETWEEN_DOUBTS: u64 = 10;
 /// A volume whose room goes up and down around the reserve does not fill the log.
 const BETWEEN_TOLD: Duration = Duration::from_secs(10);

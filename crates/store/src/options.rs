@@ -38,8 +38,8 @@ pub struct Options {
     ///
     /// Default: `None`.
     pub reserve_bytes: Option<u64>,
-    /// How long the engine may take for one call before those who wait are answered that it hangs;
-    /// zero for ever.
+    /// How long the engine may take for one call, or be behind with compaction, before those who
+    /// wait are answered so; zero for ever.
     ///
     /// Default: 30 seconds, as long as Linux gives a disk for one command.
     pub hang_after: Duration,

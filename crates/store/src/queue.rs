@@ -68,6 +68,22 @@ impl<T> Queue<T> {
         true
     }
 
+    /// Puts `items` before all others; gives them back if the queue is closed.
+    pub(crate) fn put_back(&self, mut items: VecDeque<T>) -> Result<(), VecDeque<T>> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(items);
+        }
+        items.append(&mut inner.items);
+        inner.items = items;
+        let wake = !inner.items.is_empty() && inner.wants_waking();
+        drop(inner);
+        if wake {
+            self.ready.notify_one();
+        }
+        Ok(())
+    }
+
     /// All that waits.
     pub(crate) fn drain(&self) -> VecDeque<T> {
         std::mem::take(&mut self.inner.lock().items)
@@ -114,11 +130,13 @@ mod tests {
                 })
             })
             .collect();
-        for number in 1..=10_000 {
+        for number in 1..=9_000 {
             queue.push(number).unwrap();
         }
+        queue.put_back((9_001..=10_000).collect()).unwrap();
         queue.close();
         assert_eq!(queue.push(1), Err(1));
+        assert_eq!(queue.put_back([1].into()), Err([1].into()));
         let sum: u64 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
         assert_eq!(sum, 10_000 * 10_001 / 2);
     }

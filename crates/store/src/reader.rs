@@ -15,14 +15,14 @@ use crate::shared::Shared;
 /// Answers fetches until the queue is closed and empty.
 pub(crate) fn run(shared: &Shared, hand: &Hand) {
     let threads = shared.reading.len().max(1);
-    let (mut taken, mut wakers) = (Vec::new(), Vec::new());
+    let (mut taken, mut done, mut wakers) = (Vec::new(), Vec::new(), Vec::new());
     while shared.ways.reads.take(&mut taken, |waiting, taken| {
         let share = waiting.len().div_ceil(threads).min(MAX_TAKEN);
         taken.extend(waiting.drain(..share));
     }) {
         hand.fill(&mut taken);
         let mut answered = 0;
-        while let Some((command, outcome)) = serve(shared, hand) {
+        while let Some((command, outcome)) = serve(shared, hand, &mut done) {
             answered += finish(shared, hand, command, outcome, &mut wakers);
         }
         shared.counters.reads.add(answered);
@@ -31,22 +31,30 @@ pub(crate) fn run(shared: &Shared, hand: &Hand) {
     }
 }
 
-/// Takes the first command out of the hand once its answer is known, unless it takes a write.
-fn serve(shared: &Shared, hand: &Hand) -> Option<(Command, Option<Outcome<'static>>)> {
-    let commands = hand.commands();
-    let first = commands.first()?;
+/// Begins the next command in hand, and takes it out once its answer is known, unless it takes a
+/// write.
+fn serve(
+    shared: &Shared,
+    hand: &Hand,
+    done: &mut Vec<Command>,
+) -> Option<(Command, Option<Outcome<'static>>)> {
+    if !hand.begin_next() {
+        return None;
+    }
+    let begun = hand.begun();
+    let command = begun.first()?;
     hand.wait();
     // A panic is the answer to this command alone; what waits behind it goes on.
-    let outcome = catch_unwind(AssertUnwindSafe(|| look(shared, first)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| look(shared, command)));
     hand.go_on();
     let outcome = outcome.unwrap_or_else(|_| {
         let source = std::io::Error::other("the reading thread panicked");
         shared.health.unread(Error::io("read", &shared.path)(source));
-        shared.counters.failures.add(1);
         Some(Outcome::Failed(failure::UNREAD))
     });
-    drop(commands);
-    Some((hand.take_first()?, outcome))
+    drop(begun);
+    hand.take(1, done);
+    Some((done.pop()?, outcome))
 }
 
 /// Answers a fetch, and takes in hand the one of the same key that waits behind it.
@@ -67,7 +75,11 @@ fn finish(
             if let Some(next) =
                 flight.and_then(|flight| flight.read_done(command.hash, &shared.ways))
             {
-                hand.put_first(next);
+                hand.put_next(next);
+            }
+            // One that was given up was counted then.
+            if matches!(outcome, Outcome::Failed(_)) && !command.is_answered() {
+                shared.counters.failures.add(1);
             }
             wakers.extend(command.answer(outcome));
             1
@@ -87,10 +99,7 @@ fn look(shared: &Shared, command: &Command) -> Option<Outcome<'static>> {
     let state = shared.published.state();
     match shared.record(command.key()) {
         Ok(record) => fetch(record, state, &op, command.now),
-        Err(why) => {
-            shared.counters.failures.add(1);
-            Some(Outcome::Failed(why))
-        }
+        Err(why) => Some(Outcome::Failed(why)),
     }
 }
 

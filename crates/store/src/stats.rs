@@ -36,8 +36,7 @@ pub struct Stats {
     pub longest_commit_micros: u64,
     /// Time deciding what batches do, in microseconds.
     pub decide_micros: u64,
-    /// Commands refused or failed because of the disk. One that the disk was too slow for may count
-    /// twice.
+    /// Commands refused or failed because of the disk.
     pub failures: u64,
     /// Dead records taken back.
     pub reclaimed: u64,
@@ -61,8 +60,9 @@ pub enum Condition {
     Serving,
     /// The volume has less room than the reserve: they are refused until it has more.
     OutOfSpace,
-    /// The disk has not answered a command for long: what would wait for it, which is all writes if
-    /// that was one, is refused until it does.
+    /// The disk has not answered a command for long, or compaction has been behind for as long: what
+    /// would wait for it, which is all writes if that was one, is refused until it does.
+    /// [`Store::failure`](crate::Store::failure) says which.
     Hanging,
     /// A disk write failed: they are refused until the store is opened anew.
     Poisoned,
@@ -81,6 +81,8 @@ pub(crate) struct Counters {
     pub(crate) decide_micros: Counter,
     pub(crate) failures: Counter,
     pub(crate) reclaimed: Counter,
+    /// Dead records that were found but not taken back, because the writer hung.
+    pub(crate) forgotten: Counter,
     /// Complete sweeps.
     pub(crate) sweeps: Counter,
     pub(crate) items: Counter,

@@ -3,6 +3,8 @@
 mod journals;
 mod lsm;
 
+use std::path::Path;
+
 use bytes::Bytes;
 
 use crate::error::Error;
@@ -16,7 +18,8 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn read(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
 
     /// Makes `changes` and `state` durable, all or nothing. No [`read`](Self::read) sees any of it
-    /// before it is. After an error nothing may be committed any more.
+    /// before it is. After an error nothing may be committed any more. Not to be called while it is
+    /// behind.
     fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted>;
 
     /// Up to `limit` keys after `after` and their records, in order.
@@ -28,8 +31,18 @@ pub(crate) trait Storage: Send + Sync + 'static {
     /// Whether commits are still possible as far as is known.
     fn check(&self) -> Result<(), Error>;
 
+    /// Whether its background work is so far behind that a commit would wait for it.
+    fn is_behind(&self) -> bool;
+
     /// What it holds.
     fn usage(&self) -> Usage;
+}
+
+/// Free bytes on the volume that `path` is on.
+pub(crate) fn room(path: &Path) -> Result<u64, Error> {
+    let volume = nix::sys::statvfs::statvfs(path)
+        .map_err(|errno| Error::io("ask for the free space of", path)(errno.into()))?;
+    Ok(volume.blocks_available().saturating_mul(volume.fragment_size()))
 }
 
 /// A commit that failed.

@@ -13,7 +13,7 @@ use crate::directory::{Directory, Found};
 use crate::error::Error;
 use crate::flight::Ways;
 use crate::hand::Hand;
-use crate::health::Health;
+use crate::health::{self, Health};
 use crate::keeper::Keeper;
 use crate::options::Options;
 use crate::published::Published;
@@ -24,7 +24,7 @@ use crate::shared::{Clock, Shared};
 use crate::state::State;
 use crate::stats::{Counters, Stats};
 use crate::stop::Stop;
-use crate::storage::{Lsm, Storage};
+use crate::storage::{self, Lsm, Storage};
 use crate::watchdog::Watchdog;
 use crate::writer::Writer;
 
@@ -47,7 +47,8 @@ impl Store {
     /// # Errors
     ///
     /// The directory cannot be used, holds something else, is in use by another process, was
-    /// written by a newer version, is damaged, or holds less than is known to have been durable. A
+    /// written by a newer version, is damaged, holds less than is known to have been durable, or has
+    /// a copy beside it from an opening that did not end, which is not its own. A
     /// directory that is not a store is not changed, and a store that is refused holds afterwards
     /// what it held before, byte for byte, unless the log says that there was no room for a copy.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
@@ -79,10 +80,17 @@ impl Store {
         options: &Options,
     ) -> Result<(Lsm, State), Error> {
         let data = directory.data();
-        let kept = directory.keep();
+        let room = |sorted| {
+            let reserve = health::reserve(sorted, options);
+            storage::room(&data).ok().map(|room| room.saturating_sub(reserve))
+        };
+        let kept = directory.keep(room);
         if let Err(error) = &kept {
             // A full disk above all, and then it is from here that it can be emptied.
             warn!("opened without a copy, what is damaged in it may be cut off: {error}");
+            // Half a copy takes the room that the engine may need, and one that there is after all
+            // would undo what is about to be acknowledged.
+            directory.let_go()?;
         }
         let opened = Lsm::open(&data, options).and_then(|(storage, state)| {
             // The engine takes the first senseless bytes of its journal for the end of it.
@@ -180,7 +188,7 @@ impl Store {
         let path = directory.data();
         let directory = Arc::new(directory);
         let caution = match found {
-            Found::Store { clock, .. } => Caution::new(clock),
+            Found::Store { clock, doubt, .. } => Caution::new(clock, doubt),
             Found::Nothing => Caution::none(),
         };
         let shared = Arc::new(Shared {

@@ -15,6 +15,8 @@ pub(crate) struct Sweep {
     after: Bytes,
     /// The commits there were when the pass began.
     commits: u64,
+    /// How many were forgotten when the pass began.
+    forgotten: u64,
     /// The time when the pass began.
     began: Seconds,
     /// When the next record dies or may be taken back, as far as the pass has seen; 0 for never.
@@ -68,8 +70,8 @@ impl Sweep {
             shared.counters.items.set(self.items);
             shared.counters.item_bytes.set(self.item_bytes);
             shared.counters.sweeps.add(1);
-            let (commits, began, next_death) = (self.commits, self.began, self.next_death);
-            *self = Self { commits, began, next_death, ..Self::default() };
+            let Self { commits, forgotten, began, next_death, .. } = *self;
+            *self = Self { commits, forgotten, began, next_death, ..Self::default() };
         }
     }
 
@@ -83,10 +85,13 @@ impl Sweep {
         let died = self.next_death != 0 && self.next_death <= surely;
         // What the last pass saw dead may live.
         let set_back = now < self.began.saturating_sub(SLACK);
-        if commits == self.commits && !died && !set_back && shared.counters.sweeps.value() > 0 {
+        let forgotten = shared.counters.forgotten.value();
+        let same = (commits, forgotten) == (self.commits, self.forgotten);
+        if same && !died && !set_back && shared.counters.sweeps.value() > 0 {
             return false;
         }
         self.commits = commits;
+        self.forgotten = forgotten;
         self.began = now;
         self.next_death = 0;
         true
@@ -136,6 +141,25 @@ mod tests {
             assert_eq!(shared.storage.read(b"k").unwrap().is_some(), there, "{now}");
         }
     }
+
+    #[test]
+    fn what_was_found_dead_and_forgotten_is_found_again() {
+        let place = TempDir::new().unwrap();
+        let options = Options { sweep_per_sec: 0, reserve_bytes: Some(0), ..Options::default() };
+        let store = Store::open(place.path(), options).unwrap();
+        let shared = store.shared();
+        let put = Put { value: b"v", exptime: Exptime(60), ..Put::SET };
+        block_on(store.session().execute(b"k", &Op::Store(put), NOW));
+        let mut sweep = Sweep::default();
+        let mut passes = || {
+            sweep.tick(shared, 100, NOW);
+            shared.counters.sweeps.value()
+        };
+        assert_eq!([passes(), passes()], [1, 1]);
+        shared.counters.forgotten.add(1);
+        assert_eq!([passes(), passes()], [2, 2]);
+    }
+
     #[test]
     fn a_clock_that_jumped_while_the_store_was_closed_takes_nothing_at_once() {
         let place = TempDir::new().unwrap();
@@ -176,7 +200,24 @@ mod tests {
             store.close().unwrap();
             assert_eq!(clock(), format!("{NOW}\n"));
         }
-        std::fs::write(place.path().join("CLOCK"), format!("{}\n", late - 60)).unwrap();
+        // It was doubted for long enough, in all.
+        let note = |clock, doubted| {
+            let doubt = format!("{NOW} {late} {doubted}\n");
+            std::fs::write(place.path().join("CLOCK"), format!("{clock}\n")).unwrap();
+            std::fs::write(place.path().join("DOUBT"), doubt).unwrap();
+        };
+        note(NOW, 3599);
+        let (store, at) = (open(), late + 1);
+        block_on(store.session().execute(b"other", &put(Exptime::NEVER), at));
+        until(&store, 1, 1);
+        store.close().unwrap();
+        assert_eq!(clock(), format!("{at}\n"));
+        assert!(!place.path().join("DOUBT").exists());
+        // Or there is nothing to doubt.
+        let store = open();
+        block_on(store.session().execute(b"k", &put(Exptime(1)), NOW));
+        store.close().unwrap();
+        note(late - 60, 0);
         let store = open();
         block_on(store.session().execute(b"other", &put(Exptime::NEVER), late));
         until(&store, 1, 1);

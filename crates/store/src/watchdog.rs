@@ -1,6 +1,7 @@
 //! The thread that notices when the engine hangs, and tells those who wait for it. It waits for
 //! nothing itself: the engine's locks and the disk are what may hang.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tracing::{error, warn};
 use crate::command::Command;
 use crate::error::Error;
 use crate::failure;
-use crate::hand::Hand;
+use crate::hand::Sight;
 use crate::shared::Shared;
 use crate::stop::Stop;
 
@@ -24,102 +25,198 @@ pub(crate) struct Watchdog {
     shared: Arc<Shared>,
     limit: Duration,
     writes: Alarm,
+    compaction: Alarm,
     reads: Alarm,
 }
 
-/// Whether the log was told that something hangs, and how long it did when it was seen last.
-#[derive(Debug, Default)]
-struct Alarm(Option<Duration>);
+/// Whether the log was told of a trouble, and how long it took when it was seen last.
+#[derive(Debug)]
+struct Alarm {
+    trouble: Trouble,
+    waited: Option<Duration>,
+}
+
+/// How the log tells it.
+#[derive(Debug)]
+struct Trouble {
+    begins: &'static str,
+    cannot: &'static str,
+    because: &'static str,
+    ends: &'static str,
+}
 
 impl Watchdog {
     /// One that calls longer than `limit` hanging.
     pub(crate) fn new(shared: Arc<Shared>, limit: Duration) -> Self {
-        Self { shared, limit, writes: Alarm::default(), reads: Alarm::default() }
+        let [writes, compaction, reads] = [
+            Trouble {
+                begins: "the disk hangs, writes are refused until it does not",
+                cannot: "write to",
+                because: "no answer",
+                ends: "the disk answers writes again",
+            },
+            Trouble {
+                begins: "compaction is behind, writes are refused until it has caught up",
+                cannot: "write to",
+                because: "waiting for compaction",
+                ends: "compaction has caught up, writes are taken again",
+            },
+            Trouble {
+                begins: "the disk hangs, reads that wait for it are refused",
+                cannot: "read",
+                because: "no answer",
+                ends: "the disk answers reads again",
+            },
+        ]
+        .map(|trouble| Alarm { trouble, waited: None });
+        Self { shared, limit, writes, compaction, reads }
     }
 
     pub(crate) fn run(mut self, stop: &Stop) {
+        let mut looked = Instant::now();
         while !stop.wait(TICK) {
-            self.look(Instant::now());
+            let now = Instant::now();
+            self.wake(now, now.saturating_duration_since(looked));
+            looked = Instant::now();
+        }
+    }
+
+    /// Looks at `now`, having slept for so long. If that is too long, the whole process was stopped,
+    /// or the machine: then nobody has waited for the disk meanwhile.
+    pub(crate) fn wake(&mut self, now: Instant, slept: Duration) {
+        if slept < OVERSLEPT {
+            return self.look(now);
+        }
+        for hand in self.shared.reading.iter().chain([&self.shared.writing]) {
+            hand.forgive(slept, now);
         }
     }
 
     /// Tells whom it concerns what hangs at `now`.
     pub(crate) fn look(&mut self, now: Instant) {
         let shared = Arc::clone(&self.shared);
-        let hangs = |hand: &Hand| hand.waited(now).filter(|waited| *waited >= self.limit);
-        let writing = hangs(&shared.writing);
+        let writing = shared.writing.sight(now, self.limit);
+        let reading = shared.reading.iter();
         let reading: Vec<_> =
-            shared.reading.iter().filter_map(|hand| Some((hand, hangs(hand)?))).collect();
+            reading.filter_map(|hand| Some((hand, hand.sight(now, self.limit)?))).collect();
         // First of all, so that who is answered finds it so.
         shared.health.hang(writing.is_some() || !reading.is_empty());
-        self.writes.note(writing, &shared, "write to", "writes are refused until it does");
-        let longest = reading.iter().map(|(_, waited)| *waited).max();
-        self.reads.note(longest, &shared, "read", "reads that wait for it are refused");
+        let waited = |behind| writing.filter(|sight| sight.is_behind() == behind);
+        self.writes.note(waited(false).map(|sight| sight.waited), &shared);
+        self.compaction.note(waited(true).map(|sight| sight.waited), &shared);
+        self.reads.note(reading.iter().map(|(_, sight)| sight.waited).max(), &shared);
 
-        let mut wakers = Vec::new();
-        let mut answered = 0;
-        if writing.is_some() {
-            answered += shared.writing.give_up(failure::HANGS, &mut wakers);
-            for command in shared.ways.writes.drain() {
-                if let Some(flight) = &command.flight {
-                    flight.write_done(&command);
-                    answered += refuse(command, failure::NOT_BEGUN, &mut wakers);
+        let mut refusals = Refusals::default();
+        if let Some(sight) = writing {
+            refuse_writes(&shared, sight, &mut refusals);
+        }
+        // What is not begun is for other threads, if there are any.
+        let mut unbegun = VecDeque::new();
+        let mut hanging = 0;
+        for (hand, sight) in reading {
+            // It may have gone on while the log was written.
+            let Some(begun) = hand.still(sight) else { continue };
+            hanging += 1;
+            unbegun.append(&mut hand.take_next());
+            for command in &*begun {
+                refusals.early(command, failure::UNANSWERED);
+                let behind = command.flight.as_ref().map(|flight| flight.abandon(command.hash));
+                for command in behind.unwrap_or_default() {
+                    refusals.last(command, failure::NOT_BEGUN);
                 }
             }
         }
-        for (hand, _) in &reading {
-            answered += hand.give_up(failure::UNANSWERED, &mut wakers);
-            for command in waiting_behind(hand) {
-                answered += refuse(command, failure::NOT_BEGUN, &mut wakers);
+        let mut refused = VecDeque::new();
+        if hanging == shared.reading.len() {
+            refused = unbegun;
+            refused.append(&mut shared.ways.reads.drain());
+        } else if !unbegun.is_empty()
+            && let Err(unbegun) = shared.ways.reads.put_back(unbegun)
+        {
+            // The store is being closed, and the other threads may have ended.
+            refused = unbegun;
+        }
+        for command in refused {
+            let mut next = Some(command);
+            while let Some(mut command) = next.take() {
+                let flight = command.flight.take();
+                next = flight.and_then(|flight| flight.read_done(command.hash, &shared.ways));
+                refusals.last(command, failure::UNANSWERED);
             }
         }
-        if reading.len() == shared.reading.len() {
-            for command in shared.ways.reads.drain() {
-                let mut next = Some(command);
-                while let Some(mut command) = next.take() {
-                    let flight = command.flight.take();
-                    next = flight.and_then(|flight| flight.read_done(command.hash, &shared.ways));
-                    answered += refuse(command, failure::UNANSWERED, &mut wakers);
-                }
+        shared.counters.failures.add(refusals.count);
+        refusals.wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Tells all who wait for a write, unless it has gone on.
+fn refuse_writes(shared: &Shared, sight: Sight, refusals: &mut Refusals) {
+    let Some(begun) = shared.writing.still(sight) else { return };
+    let (for_begun, for_others) = if sight.is_behind() {
+        (failure::BEHIND, failure::BEHIND)
+    } else {
+        (failure::HANGS, failure::NOT_BEGUN)
+    };
+    for command in begun.iter().filter(|command| command.flight.is_some()) {
+        refusals.early(command, for_begun);
+    }
+    for command in shared.ways.writes.drain() {
+        match &command.flight {
+            Some(flight) => {
+                flight.write_done(&command);
+                refusals.last(command, for_others);
             }
+            None => shared.counters.forgotten.add(1),
         }
-        shared.counters.failures.add(answered);
-        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Who was told that something is not done.
+#[derive(Default)]
+struct Refusals {
+    count: u64,
+    /// To be woken when all are told.
+    wakers: Vec<Waker>,
+}
+
+impl Refusals {
+    /// Answers a command that stays with its thread. What that makes of it reaches nobody.
+    fn early(&mut self, command: &Command, why: &'static str) {
+        if !command.is_answered() {
+            self.count += 1;
+            self.wakers.extend(command.answer_early(Outcome::Failed(why)));
+        }
+    }
+
+    /// Answers a command that no thread has.
+    fn last(&mut self, command: Command, why: &'static str) {
+        self.count += 1;
+        self.wakers.extend(command.answer(Outcome::Failed(why)));
     }
 }
 
 impl Alarm {
-    /// Tells the log when something begins to hang, and when it no longer does.
-    fn note(&mut self, waited: Option<Duration>, shared: &Shared, action: &'static str, so: &str) {
-        match (waited, self.0) {
+    /// Tells the log when the trouble begins, and when it is over.
+    fn note(&mut self, waited: Option<Duration>, shared: &Shared) {
+        let Trouble { begins, cannot, because, ends } = self.trouble;
+        match (waited, self.waited) {
             (Some(waited), None) => {
-                let detail = format!("no answer for {} seconds", waited.as_secs());
+                let detail = format!("{because} for {} seconds", waited.as_secs());
                 let source = std::io::Error::new(std::io::ErrorKind::TimedOut, detail);
-                let hangs = Error::io(action, &shared.path)(source);
-                error!("the disk hangs, {so}: {hangs}");
-                shared.health.unanswered(hangs);
+                let error = Error::io(cannot, &shared.path)(source);
+                error!("{begins}: {error}");
+                shared.health.unanswered(error);
             }
             (None, Some(waited)) => {
                 let path = shared.path.display();
-                let waited = waited.as_secs();
-                warn!("{path}: the disk answers again, after {waited} seconds or more");
+                warn!("{path}: {ends}, after {} seconds or more", waited.as_secs());
             }
             _ => {}
         }
-        self.0 = waited;
+        self.waited = waited;
     }
 }
 
-/// What waits for the first command in hand to be done: nothing of it has begun.
-fn waiting_behind(hand: &Hand) -> Vec<Command> {
-    let commands = hand.commands();
-    let first = commands.first().and_then(|first| Some((first.flight.as_ref()?, first.hash)));
-    first.map(|(flight, hash)| flight.abandon(hash)).unwrap_or_default()
-}
-
-fn refuse(command: Command, why: &'static str, wakers: &mut Vec<Waker>) -> u64 {
-    wakers.extend(command.answer(Outcome::Failed(why)));
-    1
-}
-
 const TICK: Duration = Duration::from_millis(100);
+/// More than a busy machine makes of a tick.
+const OVERSLEPT: Duration = Duration::from_secs(1);

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use larder_protocol::Outcome;
 
@@ -42,9 +42,10 @@ impl Writer {
             for command in &mut commands {
                 command.judge_anew(now);
             }
-            shared.writing.fill(&mut commands);
+            shared.writing.begin(&mut commands);
             loop {
-                let in_hand = shared.writing.commands();
+                self.wait_for_background(&mut commands);
+                let in_hand = shared.writing.begun();
                 if in_hand.is_empty() {
                     break;
                 }
@@ -54,6 +55,25 @@ impl Writer {
                 shared.writing.go_on();
                 shared.writing.take(answers.len(), &mut commands);
                 self.answer(&mut commands, answers);
+            }
+        }
+    }
+
+    /// Waits until a commit would not, or none will be made. What is given up meanwhile is not done.
+    fn wait_for_background(&self, given_up: &mut Vec<Command>) {
+        let shared = &*self.shared;
+        if !shared.storage.is_behind() {
+            return;
+        }
+        shared.writing.wait_for_background();
+        // The keeper notices an engine that will not catch up.
+        while shared.storage.is_behind() && !shared.health.is_poisoned() {
+            std::thread::sleep(BACKGROUND_PAUSE);
+        }
+        shared.writing.start_over(given_up);
+        for command in given_up.drain(..) {
+            if let Some(flight) = &command.flight {
+                flight.write_done(&command);
             }
         }
     }
@@ -122,7 +142,8 @@ impl Writer {
                 Some(flight) => flight.write_done(&command),
                 None => counters.reclaimed.add(answer.wrote.into()),
             }
-            if let Outcome::Failed(_) = answer.outcome {
+            // One that was given up was counted then.
+            if matches!(answer.outcome, Outcome::Failed(_)) && !command.is_given_up() {
                 counters.failures.add(1);
             }
             self.wakers.extend(command.answer(answer.outcome));
@@ -149,3 +170,5 @@ fn gather(waiting: &mut VecDeque<Command>, taken: &mut Vec<Command>, options: &O
         }
     }
 }
+
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(2);

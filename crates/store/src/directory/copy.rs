@@ -30,6 +30,36 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     sync(to)
 }
 
+/// What a copy is made of, in bytes.
+#[derive(Default)]
+pub(super) struct Sizes {
+    /// Sorted files, which get a second name.
+    pub(super) sorted: u64,
+    /// All others.
+    pub(super) copied: u64,
+}
+
+/// What a copy of `from` would be made of.
+pub(super) fn sizes(from: &Path) -> Result<Sizes, Error> {
+    let mut sizes = Sizes::default();
+    let sorted = from.file_name().is_some_and(|name| name == SORTED);
+    for entry in fs::read_dir(from).map_err(Error::io("list", from))? {
+        let entry = entry.map_err(Error::io("list", from))?;
+        let path = entry.path();
+        let metadata = entry.metadata().map_err(Error::io("look at", &path))?;
+        if metadata.is_dir() {
+            let inner = self::sizes(&path)?;
+            sizes.sorted += inner.sorted;
+            sizes.copied += inner.copied;
+        } else if sorted {
+            sizes.sorted += metadata.len();
+        } else {
+            sizes.copied += metadata.len();
+        }
+    }
+    Ok(sizes)
+}
+
 fn copy_file(from: &Path, to: &Path) -> io::Result<()> {
     fs::copy(from, to)?;
     own(from, to)?;

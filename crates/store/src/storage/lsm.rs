@@ -8,15 +8,15 @@
 //!   hence no dirty reads. Two changes of one key in a batch would share a version number, so a
 //!   batch has each key once.
 //! - It sleeps in `commit` when flushes or compactions fall behind, and for ever if the thread that
-//!   should catch up has failed. So `commit` is not called then: the wait is here, and ends when the
-//!   engine has given up. It can still take long: never on a caller's thread.
+//!   should catch up has failed. So `commit` is not called then: the writer waits for `is_behind`,
+//!   until the engine has given up. It can still take long: never on a caller's thread.
 //! - One keyspace for items and state: an idle second one would hold back the journals.
 //! - `Keyspace::clear` was undone by recovery in the past and is not used.
 
 use std::any::Any;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
@@ -56,9 +56,10 @@ impl Lsm {
             let files_per_flush = options.write_buffer_bytes.div_ceil(FILE_BYTES);
             let crowd = usize::try_from(files_per_flush).unwrap_or(1).saturating_mul(MAX_RUNS);
             Ok(Self { database, records, path: path.to_owned(), crowd })
-        })?;
+        })
+        .map_err(damage)?;
         journals.check()?;
-        let state = match guarded(path, || lsm.records.get(STATE_KEY))? {
+        let state = match guarded(path, || lsm.records.get(STATE_KEY)).map_err(damage)? {
             None => State::default(),
             Some(bytes) => State::decode(&bytes).map_err(|why| match why {
                 Unreadable::Version(version) => {
@@ -68,17 +69,6 @@ impl Lsm {
             })?,
         };
         Ok((lsm, state))
-    }
-
-    /// Waits until a commit would not be made to wait.
-    fn wait_for_background(&self) -> Result<(), Error> {
-        while self.records.sealed_memtable_count() >= MAX_SEALED
-            || self.records.l0_table_count() >= self.crowd
-        {
-            self.check()?;
-            std::thread::sleep(BACKGROUND_PAUSE);
-        }
-        Ok(())
     }
 }
 
@@ -98,7 +88,6 @@ impl Storage for Lsm {
 
     fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted> {
         let failed = |unknown| move |error| Uncommitted { error, unknown };
-        self.wait_for_background().map_err(failed(false))?;
         let result = catch_unwind(AssertUnwindSafe(|| {
             let mut batch = fjall::OwnedWriteBatch::with_capacity(
                 self.database.clone(),
@@ -138,13 +127,16 @@ impl Storage for Lsm {
     }
 
     fn room(&self) -> Result<u64, Error> {
-        let volume = nix::sys::statvfs::statvfs(&self.path)
-            .map_err(|errno| Error::io("ask for the free space of", &self.path)(errno.into()))?;
-        Ok(volume.blocks_available().saturating_mul(volume.fragment_size()))
+        super::room(&self.path)
     }
 
     fn check(&self) -> Result<(), Error> {
         guarded(&self.path, || self.database.persist(PersistMode::Buffer))
+    }
+
+    fn is_behind(&self) -> bool {
+        self.records.sealed_memtable_count() >= MAX_SEALED
+            || self.records.l0_table_count() >= self.crowd
     }
 
     fn usage(&self) -> Usage {
@@ -173,6 +165,26 @@ fn into_error(path: &Path, error: fjall::Error) -> Error {
         fjall::Error::Locked => Error::InUse { path: path.to_owned() },
         fjall::Error::Poisoned => gave_up(path),
         other => Error::corrupt(path, other.to_string()),
+    }
+}
+
+/// What the engine says while it opens its files if one is missing or breaks off.
+fn damage(error: Error) -> Error {
+    match error {
+        Error::Io { path, source, .. }
+            if matches!(
+                source.kind(),
+                ErrorKind::UnexpectedEof
+                    | ErrorKind::InvalidData
+                    | ErrorKind::InvalidInput
+                    | ErrorKind::NotFound
+                    | ErrorKind::AlreadyExists
+            ) =>
+        {
+            let detail = format!("a file in it is missing or makes no sense: {source}");
+            Error::corrupt(&path, detail)
+        }
+        other => other,
     }
 }
 
@@ -213,11 +225,11 @@ const ITEM: u8 = 1;
 const STATE_KEY: [u8; 1] = [0];
 const MAX_KEY_LEN: usize = 250;
 const COPIED_LEN: usize = 4096;
-/// The engine's own limits are 4 and 20; a commit may add one.
+/// The engine's own limits are 4 and 20. One more may be sealed by the time of the commit, and those
+/// that are become runs.
 const MAX_SEALED: usize = 3;
-const MAX_RUNS: usize = 18;
+const MAX_RUNS: usize = 16;
 /// How large the engine lets a sorted file become.
 const FILE_BYTES: u64 = 64 << 20;
-const BACKGROUND_PAUSE: Duration = Duration::from_millis(2);
 const MIN_JOURNAL_BYTES: u64 = 64 << 20;
 const MIN_WRITE_BUFFER_BYTES: u64 = 1 << 20;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::basics::{NOW, get, open, set, small};
-use crate::directory::Directory;
+use crate::directory::{Directory, unsynced};
 use crate::storage::Lsm;
 use crate::{Error, Options, Store};
 
@@ -174,7 +174,7 @@ fn a_crash_while_a_damaged_store_is_opened_loses_nothing_more() {
     fs::write(&journal, &damaged).unwrap();
     let before = contents(&path);
     let (directory, _) = Directory::open(&path).unwrap();
-    directory.keep().unwrap();
+    directory.keep(|_| None).unwrap();
     drop(Lsm::open(&directory.data(), &small()).unwrap());
     assert!(fs::read(&journal).unwrap().len() < damaged.len(), "the engine has cut it");
     drop(directory);
@@ -192,7 +192,87 @@ fn a_store_that_cannot_be_copied_is_opened_all_the_same() {
     let (place, path) = written();
     // In place of a full disk: it cannot be copied as a file.
     std::os::unix::fs::symlink("/", path.join("data/stray")).unwrap();
-    assert!(Directory::open(&path).unwrap().0.keep().is_err());
+    assert!(Directory::open(&path).unwrap().0.keep(|_| None).is_err());
     assert_eq!(get(&mut open(&place).session(), "key49", NOW).unwrap(), VALUE);
     assert!(!path.join("data.new").exists());
+}
+
+/// The copy is there by its name, but the disk has not said so.
+#[test]
+fn a_copy_that_was_not_made_for_sure_never_undoes_what_was_acknowledged() {
+    let (place, path) = written();
+    let kept = path.join("data.kept");
+    unsynced::WHILE.set(Some("data.kept".into()));
+    let store = open(&place);
+    unsynced::WHILE.set(None);
+    assert!(!kept.exists());
+    set(&mut store.session(), "key0", "acknowledged", NOW);
+    // As after a kill: the watermark is not noted any more.
+    let watermark = fs::read(path.join("WATERMARK")).unwrap();
+    drop(store);
+    fs::write(path.join("WATERMARK"), watermark).unwrap();
+    assert_eq!(get(&mut open(&place).session(), "key0", NOW).unwrap(), "acknowledged");
+    // Nor is anything acknowledged while it may come back.
+    unsynced::WHILE.set(Some("data".into()));
+    let error = Store::open(&path, small()).unwrap_err();
+    unsynced::WHILE.set(None);
+    assert!(error.to_string().starts_with("cannot sync "), "{error}");
+    assert_eq!(get(&mut open(&place).session(), "key0", NOW).unwrap(), "acknowledged");
+}
+
+#[test]
+fn a_store_restored_over_an_opening_that_did_not_end_is_not_replaced() {
+    let (place, path) = written();
+    let backup = contents(&path.join("data"));
+    drop(open(&place));
+    let (directory, _) = Directory::open(&path).unwrap();
+    directory.keep(|_| None).unwrap();
+    drop(directory);
+    let data = path.join("data");
+    fs::remove_dir_all(&data).unwrap();
+    for (name, bytes) in backup {
+        fs::create_dir_all(name.parent().unwrap()).unwrap();
+        if !bytes.is_empty() || name.extension().is_some() {
+            fs::write(name, bytes).unwrap();
+        }
+    }
+    let before = contents(&path);
+    let error = Store::open(&path, small()).unwrap_err();
+    assert!(matches!(error, Error::Leftover { .. }), "{error}");
+    assert!(contents(&path) == before);
+}
+
+/// What is free above the reserve is all that a copy may take.
+#[test]
+fn a_copy_takes_nothing_of_the_reserve() {
+    let (_place, path) = written();
+    let journal = path.join("data/0.jnl");
+    let mut damaged = fs::read(&journal).unwrap();
+    let start = ends(&damaged)[25];
+    damaged[start] ^= 0x55;
+    fs::write(&journal, &damaged).unwrap();
+    refused(&path, &small());
+    let greedy = Options { reserve_bytes: Some(u64::MAX), ..small() };
+    Store::open(&path, greedy).unwrap_err();
+    assert!(fs::read(&journal).unwrap() != damaged, "there was a copy");
+}
+
+#[test]
+fn a_missing_or_senseless_file_of_the_engine_is_damage() {
+    let (place, path) = written();
+    for number in 0..2 {
+        let manifest = format!("data/keyspaces/{number}");
+        let files = contents(&path.join(manifest));
+        for (name, whole) in files.into_iter().filter(|(name, _)| !name.is_dir()) {
+            let file = name.file_name().unwrap().to_str().unwrap();
+            if file == "current" || file.starts_with('v') {
+                fs::remove_file(&name).unwrap();
+                refused(&path, &small());
+                fs::write(&name, &whole[..whole.len().min(4)]).unwrap();
+                refused(&path, &small());
+                fs::write(&name, &whole).unwrap();
+            }
+        }
+    }
+    assert_eq!(get(&mut open(&place).session(), "key49", NOW).unwrap(), VALUE);
 }

@@ -25,6 +25,8 @@ pub(super) struct Faults {
     pub(super) unreadable: AtomicBool,
     /// Reads panic.
     pub(super) panics: AtomicBool,
+    /// Background work is behind.
+    pub(super) behind: AtomicBool,
     /// Free bytes there are said to be.
     pub(super) room: AtomicU64,
 }
@@ -32,37 +34,52 @@ pub(super) struct Faults {
 /// Calls wait before it while it is shut.
 #[derive(Default)]
 pub(super) struct Gate {
-    state: Mutex<(bool, usize)>,
+    state: Mutex<Calls>,
     changed: Condvar,
+}
+
+#[derive(Default)]
+struct Calls {
+    shut: bool,
+    waiting: usize,
+    /// How many may pass all the same.
+    let_in: usize,
 }
 
 impl Gate {
     pub(super) fn shut(&self) {
-        self.state.lock().0 = true;
+        self.state.lock().shut = true;
     }
 
     pub(super) fn open(&self) {
-        self.state.lock().0 = false;
+        self.state.lock().shut = false;
+        self.changed.notify_all();
+    }
+
+    /// Lets so many calls pass while it is shut.
+    pub(super) fn let_in(&self, calls: usize) {
+        self.state.lock().let_in += calls;
         self.changed.notify_all();
     }
 
     /// Returns when so many calls wait.
     pub(super) fn until(&self, waiting: usize) {
         let mut state = self.state.lock();
-        while state.1 != waiting {
+        while state.waiting != waiting {
             let late = self.changed.wait_for(&mut state, Duration::from_secs(20)).timed_out();
-            assert!(!late, "{} calls wait, not {waiting}", state.1);
+            assert!(!late, "{} calls wait, not {waiting}", state.waiting);
         }
     }
 
     fn pass(&self) {
         let mut state = self.state.lock();
-        state.1 += 1;
+        state.waiting += 1;
         self.changed.notify_all();
-        while state.0 {
+        while state.shut && state.let_in == 0 {
             self.changed.wait(&mut state);
         }
-        state.1 -= 1;
+        state.let_in = state.let_in.saturating_sub(1);
+        state.waiting -= 1;
         self.changed.notify_all();
     }
 }
@@ -82,6 +99,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.0.commits.open();
         self.0.reads.open();
+        self.0.behind.store(false, Ordering::Relaxed);
     }
 }
 
@@ -123,6 +141,10 @@ impl Storage for Faulty {
 
     fn check(&self) -> Result<(), Error> {
         self.inner.check()
+    }
+
+    fn is_behind(&self) -> bool {
+        self.faults.behind.load(Ordering::Relaxed) || self.inner.is_behind()
     }
 
     fn usage(&self) -> Usage {
