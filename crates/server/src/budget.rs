@@ -142,7 +142,11 @@ impl<B: Backend> Drop for Share<'_, B> {
         self.put_input(0);
         self.put_output(0, 0);
         if self.peer.cut_off() {
-            self.shared.budget.closing_one.store(false, Ordering::Release);
+            let (budget, limit) = (&self.shared.budget, self.shared.settings.buffer_memory);
+            budget.closing_one.store(false, Ordering::Release);
+            if budget.held() > limit {
+                budget.make_room(&self.shared.registry, limit);
+            }
         }
     }
 }
