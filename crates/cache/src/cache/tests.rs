@@ -485,3 +485,39 @@ fn whatever_is_done_values_and_books_are_right() {
         assert!(stats.reclaimed > 100, "{stats:?}");
     }
 }
+
+#[test]
+fn threads_at_once_see_whole_values_and_leave_the_books_right() {
+    let cache =
+        Cache::new(&Options { memory_limit: 4 << 20, shards: Some(2), ..Options::default() });
+    std::thread::scope(|scope| {
+        for seed in 1..=4 {
+            let cache = &cache;
+            scope.spawn(move || {
+                let mut chance = Chance(seed);
+                for _ in 0..30_000 {
+                    let key = format!("key-{}", chance.below(3000));
+                    match chance.below(20) {
+                        0..10 => {
+                            // Every byte of a value is the same, whoever wrote it.
+                            let value = get(cache, &key, NOW).unwrap_or_default();
+                            let first = value.first().copied();
+                            assert!(value.iter().all(|byte| Some(*byte) == first));
+                        }
+                        10..17 => {
+                            set(cache, &key, &chance.value(), 0);
+                        }
+                        17..19 => {
+                            told(cache, &key, &Op::Delete(Delete::default()), NOW);
+                        }
+                        _ if chance.below(50) == 0 => {
+                            cache.set_memory_limit(u64::from(2 + chance.below(3)) << 20, NOW);
+                        }
+                        _ => cache.expect(&[key.as_bytes(), b"another"]),
+                    }
+                }
+            });
+        }
+    });
+    assert_accounts(&cache);
+}
