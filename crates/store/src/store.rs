@@ -48,9 +48,9 @@ impl Store {
     ///
     /// The directory cannot be used, holds something else, is in use by another process, was
     /// written by a newer version, is damaged, holds less than is known to have been durable, or has
-    /// a copy beside it from an opening that did not end, which is not its own. A
-    /// directory that is not a store is not changed, and a store that is refused holds afterwards
-    /// what it held before, byte for byte, unless the log says that there was no room for a copy.
+    /// a copy beside it from an opening that did not end, which is not its own. A directory that is
+    /// not a store is not changed, and a store that is refused holds afterwards what it held before,
+    /// byte for byte, unless the log says that there was no room for a copy.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
         Self::open_on(path.as_ref(), options, |lsm| Box::new(lsm))
     }

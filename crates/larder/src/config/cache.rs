@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::node::integer;
+use super::node::{integer, least_buffer_memory_mb};
 use super::{NodeConfig, Note, Setting, Sources};
 use crate::failure::Failure;
 use crate::flags::NodeFlags;
@@ -46,7 +46,7 @@ impl CacheConfig {
                 node.item_size_max,
             )));
         }
-        let most = (memory_limit_mb / 2).max(node.item_size_max.div_ceil(1 << 20) + 1);
+        let most = (memory_limit_mb / 2).max(least_buffer_memory_mb(node.item_size_max));
         if node.buffer_memory_mb > most {
             return Err(Failure::usage(format!(
                 "--buffer-memory {}: it is taken from -m {memory_limit_mb}, of which half stays \

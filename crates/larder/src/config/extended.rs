@@ -146,10 +146,9 @@ mod tests {
 
     #[test]
     fn what_counts_counts_and_the_rest_is_noted_once_each() {
-        let (extended, notes) =
-            read(
-            "modern,idle_timeout=30,no_maxconns_fast,read_buf_mem_limit=64,hashpower=20,slab_reassign",
-        ).unwrap();
+        let list = "modern,idle_timeout=30,no_maxconns_fast,read_buf_mem_limit=64,\
+            hashpower=20,slab_reassign";
+        let (extended, notes) = read(list).unwrap();
         let wanted = Extended {
             idle_timeout: Some(30),
             maxconns_fast: Some(false),

@@ -250,6 +250,11 @@ fn check_sockets(
     Ok(())
 }
 
+/// What one largest item takes: a request is an item and its line.
+pub(super) fn least_buffer_memory_mb(item_size_max: u64) -> u64 {
+    item_size_max.div_ceil(1 << 20) + 1
+}
+
 /// Half of the tier's memory, unless told otherwise, and always enough for a largest item.
 fn buffer_memory_mb(
     flags: &NodeFlags,
@@ -258,8 +263,7 @@ fn buffer_memory_mb(
     item_size_max: u64,
     memory_mb: u64,
 ) -> Result<u64, Failure> {
-    // A request is an item and its line.
-    let least = item_size_max.div_ceil(1 << 20) + 1;
+    let least = least_buffer_memory_mb(item_size_max);
     if let Some(megabytes) = flags.buffer_memory.filter(|megabytes| *megabytes < least) {
         return Err(Failure::usage(format!(
             "--buffer-memory {megabytes}: an item of -I {item_size_max} bytes must fit; write \

@@ -56,6 +56,16 @@ fn refused(path: &Path, options: &Options) -> String {
     first
 }
 
+/// Damages a batch in the middle of the first journal. Which file that is, and its bytes by then.
+fn damage_in_the_middle(path: &Path) -> (PathBuf, Vec<u8>) {
+    let journal = path.join("data/0.jnl");
+    let mut damaged = fs::read(&journal).unwrap();
+    let start = ends(&damaged)[25];
+    damaged[start] ^= 0x55;
+    fs::write(&journal, &damaged).unwrap();
+    (journal, damaged)
+}
+
 /// Where batches end.
 fn ends(journal: &[u8]) -> Vec<usize> {
     let ends = journal.windows(4).enumerate().filter(|(_, bytes)| bytes == b"FJL\x03");
@@ -167,11 +177,7 @@ fn what_the_engine_does_to_its_sorted_files_is_undone_too() {
 #[test]
 fn a_crash_while_a_damaged_store_is_opened_loses_nothing_more() {
     let (_place, path) = written();
-    let journal = path.join("data/0.jnl");
-    let mut damaged = fs::read(&journal).unwrap();
-    let start = ends(&damaged)[25];
-    damaged[start] ^= 0x55;
-    fs::write(&journal, &damaged).unwrap();
+    let (journal, damaged) = damage_in_the_middle(&path);
     let before = contents(&path);
     let (directory, _) = Directory::open(&path).unwrap();
     directory.keep(|_| None).unwrap();
@@ -246,11 +252,7 @@ fn a_store_restored_over_an_opening_that_did_not_end_is_not_replaced() {
 #[test]
 fn a_copy_takes_nothing_of_the_reserve() {
     let (_place, path) = written();
-    let journal = path.join("data/0.jnl");
-    let mut damaged = fs::read(&journal).unwrap();
-    let start = ends(&damaged)[25];
-    damaged[start] ^= 0x55;
-    fs::write(&journal, &damaged).unwrap();
+    let (journal, damaged) = damage_in_the_middle(&path);
     refused(&path, &small());
     let greedy = Options { reserve_bytes: Some(u64::MAX), ..small() };
     Store::open(&path, greedy).unwrap_err();
