@@ -1,14 +1,19 @@
 //! The shards as one cache, and the memory they share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ahash::RandomState;
-use larder_protocol::{Op, Outcome, Seconds};
+use larder_protocol::{Mode, Op, Outcome, Piecewise, Seconds, Store};
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::arena::{Arena, PAGE_BYTES, Pages};
+use crate::long::Long;
 use crate::options::Options;
-use crate::shard::{Hashed, Room, Shard};
+use crate::record::paged_len;
+use crate::shard::{Before, Hashed, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
 /// Items in memory, up to a limit.
@@ -16,12 +21,14 @@ pub struct Cache {
     shards: Box<[CacheLine<Mutex<Shard>>]>,
     /// Keys are hashed under seeds of this process, so that no client can aim at one shard.
     hashing: RandomState,
-    evict: bool,
+    arena: Arc<Arena>,
     limit: AtomicU64,
     /// Bytes of the limit that are lent to others.
     lent: AtomicU64,
-    /// Bytes used by all shards.
-    used: AtomicU64,
+    /// Bytes that shards use beside segments and pages.
+    overhead: AtomicU64,
+    /// The shard that is next to give up memory for another.
+    turn: AtomicUsize,
     /// The last flush that was asked for.
     flush: Flush,
 }
@@ -30,6 +37,13 @@ pub struct Cache {
 #[repr(align(128))]
 struct CacheLine<T>(T);
 
+/// A shard, locked.
+struct Locked<'a> {
+    // Unlocked before the rest is dropped, which may take long.
+    shard: MutexGuard<'a, Shard>,
+    _flushed: Option<Box<Shard>>,
+}
+
 /// A flush to come, or the last one: its number, and the second from which it holds.
 #[derive(Default)]
 struct Flush(AtomicU64);
@@ -37,18 +51,24 @@ struct Flush(AtomicU64);
 impl Cache {
     /// An empty cache.
     pub fn new(options: &Options) -> Self {
-        let shards = options.shards.max(1).next_power_of_two();
-        Self {
-            shards: (0..shards)
-                .map(|number| CacheLine(Mutex::new(Shard::new(number, shards))))
-                .collect(),
+        let shards = options.shards();
+        let arena = Arc::new(Arena::new(options.segment_bytes()));
+        let shard = |number| Mutex::new(Shard::new(number, shards, &arena, options.evict));
+        let cache = Self {
+            shards: (0..shards).map(|number| CacheLine(shard(number))).collect(),
             hashing: RandomState::new(),
-            evict: options.evict,
+            arena,
             limit: AtomicU64::new(options.memory_limit),
             lent: AtomicU64::new(0),
-            used: AtomicU64::new(0),
+            overhead: AtomicU64::new(0),
+            turn: AtomicUsize::new(0),
             flush: Flush::default(),
+        };
+        for shard in &cache.shards {
+            cache.settle(&mut shard.0.lock());
         }
+        cache.share_out(0);
+        cache
     }
 
     /// Does `op` to `key`, a key of 1 to 250 bytes, and gives the answer to `respond`, which runs
@@ -58,36 +78,61 @@ impl Cache {
     where
         R: FnOnce(Outcome<'_>),
     {
-        let hash = self.hashing.hash_one(key);
-        let key = Hashed { key, hash, hashing: &self.hashing };
-        if !self.evict && matches!(op, Op::Store(_)) {
-            self.reap(now);
+        let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
+        let mut respond = respond;
+        for _ in 0..TRIES {
+            let mut prepared = match op {
+                Op::Store(store) => self.prepare(key, store, now),
+                _ => Preparation::None,
+            };
+            let mut shard = self.lock(key.hash, now);
+            if matches!(op, Op::Store(_)) && shard.is_bare() && !self.has_room() {
+                drop(shard);
+                self.make_way(now);
+                shard = self.lock(key.hash, now);
+            }
+            let done = shard.execute(key, op, now, &mut prepared, respond);
+            if self.settle(&mut shard) {
+                shard.give_up(&self.hashing, now);
+                self.settle(&mut shard);
+            }
+            let remains = shard.take_remains();
+            drop(shard);
+            drop((remains, prepared));
+            match done {
+                Ok(()) => return,
+                Err(unanswered) => respond = unanswered,
+            }
         }
-        let mut shard = self.lock(hash, now);
-        let before = shard.bytes();
-        let item = self.room();
-        let growth = if self.evict { u64::MAX } else { item.saturating_sub(self.used()) };
-        let room = Room { item, growth };
-        let mut refused = false;
-        shard.execute(key, op, now, room, |outcome| {
-            refused = matches!(outcome, Outcome::NoMemory);
-            respond(outcome);
-        });
-        if refused {
-            shard.count_out_of_memory();
+        respond(Outcome::NoMemory);
+    }
+
+    /// These keys are about to be asked for: has the processor fetch where they are, all at once, so
+    /// that the commands need not wait for memory one after the other. They may be anything.
+    pub fn expect(&self, keys: &[&[u8]]) {
+        let mut hashes = [0; MAX_EXPECTED];
+        for (hash, key) in hashes.iter_mut().zip(keys) {
+            *hash = self.hashing.hash_one(*key);
+            if let Some(shard) = self.shard(*hash).try_lock() {
+                shard.fetch_index(*hash);
+            }
         }
-        if shard.bytes() != before {
-            self.settle(shard, before, key.key, now);
+        for hash in hashes.iter().take(keys.len()) {
+            if let Some(shard) = self.shard(*hash).try_lock() {
+                shard.fetch_record(*hash);
+            }
         }
     }
 
     /// Removes the item of `key`, if there is one.
     pub fn remove(&self, key: &[u8], now: Seconds) {
-        let hash = self.hashing.hash_one(key);
-        let mut shard = self.lock(hash, now);
-        let before = shard.bytes();
-        shard.remove(Hashed { key, hash, hashing: &self.hashing });
-        self.settle(shard, before, key, now);
+        let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
+        let mut shard = self.lock(key.hash, now);
+        shard.remove(key);
+        self.settle(&mut shard);
+        let remains = shard.take_remains();
+        drop(shard);
+        drop(remains);
     }
 
     /// From the second `at` on, every item stored before it is gone; an `at` of 0 means now. A
@@ -98,18 +143,27 @@ impl Cache {
             drop(self.enter(&shard.0, now));
         }
         self.flush.ask(at);
+        if at == 0 {
+            // Memory is given back at once, not as keys are asked for.
+            for shard in &self.shards {
+                let mut shard = self.enter(&shard.0, now);
+                self.settle(&mut shard);
+            }
+        }
     }
 
     /// Sets the limit, in bytes, and evicts down to it.
     pub fn set_memory_limit(&self, bytes: u64, now: Seconds) {
         self.limit.store(bytes, Ordering::Relaxed);
-        self.evict_down(None, now);
+        self.share_out(now);
+        self.make_way_until(|| (self.arena.in_use() <= self.arena.limit()).then_some(()), now);
     }
 
     /// So many bytes more of the limit are used by others, or fewer: the items make do with the
     /// rest, from the next that is stored on. Half of the limit stays theirs.
     pub fn lend(&self, change: i64) {
         self.lent.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+        self.set_arena_limit();
     }
 
     /// What is counted, over all shards.
@@ -122,12 +176,11 @@ impl Cache {
         stats
     }
 
-    /// Seconds since the item was used that was not used for longest. It looks at every item.
+    /// Seconds since the item was used that is among the next to leave.
     pub fn oldest_use(&self, now: Seconds) -> Seconds {
-        let uses = self.shards.iter().filter_map(|shard| {
-            self.enter(&shard.0, now).items().map(|slot| slot.header.last_access).min()
-        });
-        uses.min().map_or(0, |oldest| now.saturating_sub(oldest))
+        let next = |shard: &CacheLine<Mutex<Shard>>| self.enter(&shard.0, now).next_to_leave();
+        let oldest = self.shards.iter().filter_map(next).min();
+        oldest.map_or(0, |oldest| now.saturating_sub(oldest))
     }
 
     /// How many items there are of which size: the upper end of a step of 32 bytes of key and
@@ -135,8 +188,8 @@ impl Cache {
     pub fn sizes(&self, now: Seconds) -> std::collections::BTreeMap<usize, u64> {
         let mut sizes = std::collections::BTreeMap::new();
         for shard in &self.shards {
-            for slot in self.enter(&shard.0, now).items() {
-                *sizes.entry(slot.payload().next_multiple_of(32)).or_default() += 1;
+            for (_, _, bytes) in self.enter(&shard.0, now).items() {
+                *sizes.entry(bytes.next_multiple_of(32)).or_default() += 1;
             }
         }
         sizes
@@ -148,8 +201,9 @@ impl Cache {
         let mut left = most;
         for shard in &self.shards {
             let shard = self.enter(&shard.0, now);
-            for slot in shard.items().filter(|slot| !slot.header.expired(now)).take(left) {
-                emit(slot.key(), slot.payload(), slot.header.exptime);
+            let live = shard.items().filter(|(_, header, _)| !header.expired(now));
+            for (key, header, bytes) in live.take(left) {
+                emit(key, bytes, header.exptime);
                 left -= 1;
             }
         }
@@ -162,99 +216,201 @@ impl Cache {
         }
     }
 
+    /// Writes what of a value belongs in pages, if there is that much of it. No lock is held.
+    fn prepare(&self, key: Hashed<'_>, store: &Store<'_>, now: Seconds) -> Preparation {
+        let value = store.value;
+        let adds = matches!(store.mode, Mode::Append | Mode::Prepend);
+        let before =
+            if adds { self.lock(key.hash, now).before(key, value.len(), now) } else { None };
+        let Some(before) = before else {
+            // An append may make an item, too.
+            let paged = paged_len(value.len());
+            if paged == 0 || (adds && store.vivify.is_none()) {
+                return Preparation::None;
+            }
+            let long = self.extend(Long::default(), &[value], paged, now);
+            return long.map_or(Preparation::Failed, |long| {
+                Preparation::Made(Prepared { long, from: None })
+            });
+        };
+        let Before { cas, long: old, inline } = before;
+        let old_paged = old.as_deref().map_or(0, Piecewise::len);
+        let paged = paged_len(old_paged + inline.len() + value.len());
+        let pieces = || (0..).map_while(|number| old.as_deref()?.piece(number));
+        let (long, parts) = if store.mode == Mode::Append {
+            // What is in pages already stays there.
+            (old.as_deref().cloned().unwrap_or_default(), vec![&*inline, value])
+        } else {
+            (Long::default(), [value].into_iter().chain(pieces()).chain([&*inline]).collect())
+        };
+        let paged_of_parts = paged - long.len();
+        let Some(long) = self.extend(long, &parts, paged, now) else {
+            return Preparation::Failed;
+        };
+        let mut rest = Vec::with_capacity(PAGE_BYTES);
+        let mut at = 0;
+        for part in parts {
+            let paged = paged_of_parts.saturating_sub(at).min(part.len());
+            rest.extend_from_slice(part.get(paged..).unwrap_or_default());
+            at += part.len();
+        }
+        Preparation::Made(Prepared { long, from: Some((cas, rest)) })
+    }
+
+    /// Adds to `long` what it lacks of `len` bytes, from `parts`. `None` if there is no memory.
+    fn extend(&self, long: Long, parts: &[&[u8]], len: usize, now: Seconds) -> Option<Long> {
+        let lacking = len - long.len();
+        if lacking == 0 {
+            return Some(long);
+        }
+        if len as u64 > self.limit.load(Ordering::Relaxed) {
+            // Not worth emptying the cache for.
+            return None;
+        }
+        let mut pages = self.take_pages(lacking / PAGE_BYTES, now)?;
+        let mut parts = parts.iter().copied();
+        let mut part: &[u8] = &[];
+        for mut run in pages.runs_mut() {
+            while !run.is_empty() {
+                while part.is_empty() {
+                    part = parts.next()?;
+                }
+                let (copied, later) = part.split_at(part.len().min(run.len()));
+                let (room, rest) = run.split_at_mut(copied.len());
+                room.copy_from_slice(copied);
+                (part, run) = (later, rest);
+            }
+        }
+        Some(long.extended(pages))
+    }
+
+    /// Takes pages, and makes room for them if there is none.
+    fn take_pages(&self, number: usize, now: Seconds) -> Option<Pages> {
+        let segments = (number * PAGE_BYTES).div_ceil(self.arena.segment_bytes());
+        if segments > self.arena.limit() {
+            return None;
+        }
+        self.make_way_until(|| self.arena.take_pages(number), now)
+    }
+
+    /// Has shards give up memory in turn until something is to be had, or nothing more to give up.
+    fn make_way_until<T>(&self, wanted: impl Fn() -> Option<T>, now: Seconds) -> Option<T> {
+        let mut idle = 0;
+        // Others may take what is given up for this, but not for ever.
+        let patience = 64 + 16 * self.arena.in_use() * self.arena.segment_bytes() / PAGE_BYTES;
+        for _ in 0..patience {
+            if let Some(found) = wanted() {
+                return Some(found);
+            }
+            if idle > self.shards.len() {
+                break;
+            }
+            idle = if self.make_way(now) { 0 } else { idle + 1 };
+        }
+        None
+    }
+
+    /// Has one shard after another give up memory. `false` if the one whose turn it was could not.
+    fn make_way(&self, now: Seconds) -> bool {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let Some(shard) = self.shards.get(turn) else { return false };
+        let mut shard = self.enter(&shard.0, now);
+        let given = shard.give_up(&self.hashing, now);
+        self.settle(&mut shard);
+        let remains = shard.take_remains();
+        drop(shard);
+        drop(remains);
+        given
+    }
+
+    fn has_room(&self) -> bool {
+        self.arena.in_use() < self.arena.limit()
+    }
+
     #[inline]
-    fn lock(&self, hash: u64, now: Seconds) -> MutexGuard<'_, Shard> {
-        // The index uses the low bits and the seven highest; these are neither.
-        let number = (hash >> 40) as usize & (self.shards.len() - 1);
+    fn lock(&self, hash: u64, now: Seconds) -> Locked<'_> {
+        self.enter(self.shard(hash), now)
+    }
+
+    #[inline]
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
+        let number = (hash >> 8) as usize & (self.shards.len() - 1);
         let shard = self.shards.get(number).or_else(|| self.shards.first());
         let Some(shard) = shard else { unreachable!("a cache has at least one shard") };
-        self.enter(&shard.0, now)
+        &shard.0
     }
 
     /// Locks a shard and carries out a flush that is due.
     #[inline]
-    fn enter<'a>(&self, shard: &'a Mutex<Shard>, now: Seconds) -> MutexGuard<'a, Shard> {
+    fn enter<'a>(&self, shard: &'a Mutex<Shard>, now: Seconds) -> Locked<'a> {
         let mut shard = shard.lock();
-        if let Some(flush) = self.flush.due(now) {
-            let before = shard.bytes();
-            shard.flush(flush);
-            self.used.fetch_sub(before - shard.bytes(), Ordering::Relaxed);
-        }
-        shard
+        let flushed = self.flush.due(now).and_then(|flush| shard.flush(flush));
+        Locked { shard, _flushed: flushed }
     }
 
-    /// Accounts for what a command did to a shard, and makes room for it if it has to be.
-    fn settle(&self, mut shard: MutexGuard<'_, Shard>, before: u64, key: &[u8], now: Seconds) {
-        let after = shard.bytes();
-        if after <= before {
-            self.used.fetch_sub(before - after, Ordering::Relaxed);
-            return;
+    /// Accounts for what a shard uses beside segments and pages. `true` if segments have to make
+    /// way for it.
+    #[inline]
+    fn settle(&self, shard: &mut Shard) -> bool {
+        let more = shard.settle();
+        if more != 0 {
+            self.overhead.fetch_add(more.cast_unsigned(), Ordering::Relaxed);
+            self.set_arena_limit();
         }
-        let limit = self.room();
-        let used = self.used.fetch_add(after - before, Ordering::Relaxed) + (after - before);
-        if used <= limit || !self.evict {
-            return;
-        }
-        let mut over = used - limit;
-        while over > 0 {
-            let before = shard.bytes();
-            if shard.evict(&self.hashing, Some(key), now).is_none() {
-                break;
-            }
-            let freed = before - shard.bytes();
-            self.used.fetch_sub(freed, Ordering::Relaxed);
-            over = over.saturating_sub(freed);
-        }
-        drop(shard);
-        if over > 0 {
-            self.evict_down(Some(key), now);
-        }
+        more > 0 && self.arena.in_use() > self.arena.limit()
     }
 
-    /// Where nothing is evicted, what has expired must make room all the same: a few buckets of
-    /// each shard in turn, once the limit is near.
-    fn reap(&self, now: Seconds) {
-        let limit = self.room();
-        if self.used() < limit - limit / 16 {
-            return;
-        }
-        for shard in &self.shards {
-            let mut shard = self.enter(&shard.0, now);
-            let before = shard.bytes();
-            shard.reap(&self.hashing, REAPED_BUCKETS, now);
-            self.used.fetch_sub(before - shard.bytes(), Ordering::Relaxed);
-        }
-    }
-
-    /// Bytes that items and index may have.
-    fn room(&self) -> u64 {
-        let limit = self.limit.load(Ordering::Relaxed);
-        limit - self.lent.load(Ordering::Relaxed).min(limit / 2)
-    }
-
-    fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// Evicts from all shards in turn until the limit holds, but not the item of `spared`.
-    fn evict_down(&self, spared: Option<&[u8]>, now: Seconds) {
-        let mut empty = 0;
-        for shard in self.shards.iter().cycle() {
-            if self.used() <= self.room() || empty == self.shards.len() {
+    /// Segments get what others leave of the limit.
+    fn set_arena_limit(&self) {
+        loop {
+            let segments = self.segments_allowed();
+            self.arena.set_limit(segments);
+            // Another may have found less meanwhile, and been first.
+            if segments == self.segments_allowed() {
                 return;
             }
-            let mut shard = self.enter(&shard.0, now);
-            let before = shard.bytes();
-            let found = shard.evict(&self.hashing, spared, now);
-            self.used.fetch_sub(before - shard.bytes(), Ordering::Relaxed);
-            empty = if found.is_some() { 0 } else { empty + 1 };
+        }
+    }
+
+    fn segments_allowed(&self) -> usize {
+        let limit = self.limit.load(Ordering::Relaxed);
+        let lent = self.lent.load(Ordering::Relaxed).min(limit / 2);
+        let bytes = limit.saturating_sub(lent + self.overhead.load(Ordering::Relaxed));
+        usize::try_from(bytes / self.arena.segment_bytes() as u64).unwrap_or(usize::MAX)
+    }
+
+    /// Tells every shard its part of the limit.
+    fn share_out(&self, now: Seconds) {
+        self.set_arena_limit();
+        let part = self.limit.load(Ordering::Relaxed) / self.shards.len() as u64;
+        for shard in &self.shards {
+            self.enter(&shard.0, now).set_budget(part);
         }
     }
 }
 
-/// How far the hand of a shard goes on, looking for what has expired, each time a full cache that
-/// does not evict is asked to store.
-const REAPED_BUCKETS: usize = 32;
+/// So many keys at most are expected at once: a processor has not many more accesses under way.
+const MAX_EXPECTED: usize = 16;
+
+/// How often an append to a long value begins anew, since another was faster, before it gives up:
+/// its client may try again.
+const TRIES: usize = 32;
+
+impl Deref for Locked<'_> {
+    type Target = Shard;
+
+    #[inline]
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
 
 impl Flush {
     /// Asks for a flush from the second `at` on; 0 is now, whatever clocks do later. Of two at the
@@ -278,7 +434,7 @@ impl fmt::Debug for Cache {
         f.debug_struct("Cache")
             .field("shards", &self.shards.len())
             .field("limit", &self.limit)
-            .field("used", &self.used)
+            .field("in_use", &self.arena.in_use())
             .finish_non_exhaustive()
     }
 }

@@ -9,13 +9,25 @@
 //!
 //! - `options`: the limits
 //! - `cache`: the shards as one cache, and the memory they share
-//! - `shard`: one lock, one index, one clock of items
-//! - `slot`: one item
+//! - `shard`: one lock: what a command does, and how room is made
+//! - `policy`: which items stay
+//! - `ghosts`: what was lately evicted
+//! - `index`: where items are
+//! - `log`: segments of records, in the order they were written
+//! - `record`: one item, byte by byte
+//! - `long`: values in pages that connections share
+//! - `arena`: the memory of segments and pages
 //! - `stats`: what is counted
+mod arena;
 mod cache;
+mod ghosts;
+mod index;
+mod log;
+mod long;
 mod options;
+mod policy;
+mod record;
 mod shard;
-mod slot;
 mod stats;
 
 pub use cache::Cache;

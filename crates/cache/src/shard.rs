@@ -1,46 +1,66 @@
-//! One lock's worth of a cache: a table of items, and a clock hand that goes round it.
+//! One lock's worth of a cache: an index, logs of records, and what decides which of them stay.
+//!
+//! - `write`: how records are written
+//! - `reclaim`: how room is made
+//! - `audit`: whether the books are right, for tests
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets are within a segment, of at most 1 MiB"
+)]
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use ahash::RandomState;
-use hashbrown::HashTable;
 use larder_protocol::{
-    Change, Header, Item, Marks, Mode, NewValue, Op, Outcome, Seconds, Store, Verdict, decide,
+    Change, Header, Item, Marks, Mode, NewValue, Op, Outcome, Seconds, Store, Value, Verdict,
+    decide,
 };
 
-use crate::slot::{Slot, cost};
+use crate::arena::{self, Arena};
+use crate::ghosts::Ghosts;
+use crate::index::{Index, Place, Slot};
+use crate::log::{Logs, Weight};
+use crate::long::{Long, Longs};
+use crate::policy::{Policy, Queue};
+use crate::record::{self, Extent, Head, MIN_PAGED};
 use crate::stats::Stats;
 
+#[cfg(test)]
+mod audit;
+mod reclaim;
+mod write;
+
+use reclaim::Job;
+
 /// The items of one shard.
-#[derive(Debug, Default)]
 pub(crate) struct Shard {
-    slots: HashTable<Slot>,
-    /// The next bucket that eviction looks at.
-    hand: usize,
+    index: Index,
+    logs: Logs,
+    longs: Longs,
+    ghosts: Ghosts,
+    policy: Policy,
+    /// The segment that is looked through to be given up.
+    job: Option<Job>,
+    /// Of each log, a segment that was looked through and has room at its end.
+    tidied: [Option<u32>; 4],
+    /// A record that stays although its turn may come, since it is about to be replaced.
+    spared: Option<Place>,
+    /// Long values that are gone, to be dropped outside of the lock.
+    remains: Vec<Arc<Long>>,
+    arena: Arc<Arena>,
+    evict: bool,
     /// The last cas unique given out.
     cas: u64,
     /// How far the next one is: shards share the numbers, so that no two items have the same.
     cas_step: u64,
     /// The last flush carried out here.
     flushed: u64,
-    /// Bytes of the items' allocations, by [`cost`].
-    allocated: u64,
-    /// Of these, bytes of keys and values.
+    /// Bytes of keys and values.
     payload: u64,
+    /// The overhead that was accounted for last.
+    settled: u64,
     counters: Stats,
-}
-
-/// How much a command may use, in bytes.
-#[derive(Clone, Copy)]
-pub(crate) struct Room {
-    /// The largest item.
-    pub(crate) item: u64,
-    /// By how much what is used may grow.
-    pub(crate) growth: u64,
-}
-
-impl Room {
-    fn has(self, growth: u64, item: u64) -> bool {
-        item <= self.item && growth <= self.growth
-    }
 }
 
 /// A key, its hash, and how keys are hashed here.
@@ -51,75 +71,195 @@ pub(crate) struct Hashed<'a> {
     pub(crate) hashing: &'a RandomState,
 }
 
+/// A value's pages, written before the shard is locked.
+#[derive(Debug)]
+pub(crate) enum Preparation {
+    /// It needs none.
+    None,
+    /// These.
+    Made(Prepared),
+    /// There is no memory for them.
+    Failed,
+}
+
+/// The pages of a new value.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) long: Long,
+    /// If it was made from an older value: the cas unique of that, and what of the new value is not
+    /// in pages.
+    pub(crate) from: Option<(u64, Vec<u8>)>,
+}
+
+/// What an append or prepend that makes a long value starts from.
+#[derive(Debug)]
+pub(crate) struct Before {
+    pub(crate) cas: u64,
+    pub(crate) long: Option<Arc<Long>>,
+    pub(crate) inline: Vec<u8>,
+}
+
+/// An item that is there.
+#[derive(Clone, Copy)]
+struct Found {
+    slot: Slot,
+    place: Place,
+    head: Head,
+    extent: Extent,
+}
+
+impl Found {
+    fn weight(&self) -> Weight {
+        weight(&self.head, &self.extent)
+    }
+}
+
+fn weight(head: &Head, extent: &Extent) -> Weight {
+    let paged = record::paged_len(head.value_len as usize) as u32;
+    Weight { len: extent.end as u32, paged, exptime: head.header.exptime }
+}
+
 impl Shard {
     /// An empty shard, the `number`th of `shards`.
-    pub(crate) fn new(number: usize, shards: usize) -> Self {
-        Self { cas: number as u64, cas_step: shards as u64, ..Self::default() }
+    pub(crate) fn new(number: usize, shards: usize, arena: &Arc<Arena>, evict: bool) -> Self {
+        Self {
+            index: Index::new(),
+            logs: Logs::new(arena.segment_bytes()),
+            longs: Longs::default(),
+            ghosts: Ghosts::default(),
+            policy: Policy::new(0),
+            job: None,
+            tidied: [None; 4],
+            spared: None,
+            remains: Vec::new(),
+            arena: Arc::clone(arena),
+            evict,
+            cas: number as u64,
+            cas_step: shards as u64,
+            flushed: 0,
+            payload: 0,
+            settled: 0,
+            counters: Stats::default(),
+        }
     }
 
-    /// Bytes used, by items and the table of them.
+    /// Sets how many bytes the shard may have, about.
+    pub(crate) fn set_budget(&mut self, bytes: u64) {
+        self.policy.budget = bytes;
+    }
+
+    /// Bytes it uses beside segments and pages.
     #[inline]
-    pub(crate) fn bytes(&self) -> u64 {
-        self.allocated + self.slots.allocation_size() as u64
+    pub(crate) fn overhead(&self) -> u64 {
+        (self.index.bytes() + self.ghosts.bytes()) as u64 + self.longs.overhead()
     }
 
-    /// Does `op` and gives the answer to `respond`.
+    /// What is gone and to be dropped without the lock.
+    #[inline]
+    pub(crate) fn take_remains(&mut self) -> Vec<Arc<Long>> {
+        std::mem::take(&mut self.remains)
+    }
+
+    /// Does `op` and gives the answer to `respond`. A value with pages needs them prepared; gives
+    /// `respond` back if they were made from an item that is another by now.
     #[inline]
     pub(crate) fn execute<R: FnOnce(Outcome<'_>)>(
         &mut self,
         key: Hashed<'_>,
         op: &Op<'_>,
         now: Seconds,
-        room: Room,
+        prepared: &mut Preparation,
+        respond: R,
+    ) -> Result<(), R> {
+        let found = self.find(key, op, now);
+        if let (Op::Store(store), Some(found)) = (op, &found)
+            && matches!(store.mode, Mode::Append | Mode::Prepend)
+            && found.head.value_len as usize + store.value.len() >= MIN_PAGED
+            && match prepared {
+                Preparation::None => true,
+                Preparation::Made(Prepared { from, .. }) => {
+                    from.as_ref().is_none_or(|(cas, _)| *cas != found.head.header.cas)
+                }
+                Preparation::Failed => false,
+            }
+        {
+            return Err(respond);
+        }
+        self.carry_out(key, found, op, now, prepared, respond);
+        Ok(())
+    }
+
+    #[inline]
+    fn carry_out<R: FnOnce(Outcome<'_>)>(
+        &mut self,
+        key: Hashed<'_>,
+        found: Option<Found>,
+        op: &Op<'_>,
+        now: Seconds,
+        prepared: &mut Preparation,
         respond: R,
     ) {
-        let found = self.find(key, op, now);
         let (cas, step) = (&mut self.cas, self.cas_step);
         let next_cas = || {
             *cas += step;
             *cas
         };
-        let slot = found.and_then(|bucket| self.slots.get_bucket_mut(bucket));
-        let Some(slot) = slot else {
+        let Some(found) = found else {
             let Verdict { outcome, change } = decide(None, op, now, next_cas);
-            return match change {
-                Change::Put(header, value) if self.has_room_for(key.key, &value, room) => {
-                    self.insert(key, header, &value);
-                    respond(outcome);
-                }
-                Change::Put(..) => respond(Outcome::NoMemory),
-                _ => respond(outcome),
-            };
+            let Change::Put(header, value) = change else { return respond(outcome) };
+            let stored = self.put(key, None, header, &value, prepared, now);
+            return respond(if stored { outcome } else { self.no_memory() });
         };
-        let (stored, used, value) = slot.open();
-        let old_len = value.len();
-        let Verdict { outcome, change } =
-            decide(Some(Item { header: *stored, value }), op, now, next_cas);
+        let Some(value) = value_at(&self.logs, &self.longs, &found) else {
+            return respond(Outcome::Miss);
+        };
+        let item = Item { header: found.head.header, value };
+        let Verdict { outcome, change } = decide(Some(item), op, now, next_cas);
         match change {
             Change::Keep => respond(outcome),
-            Change::Use(header) | Change::Header(header) => {
-                *stored = header;
-                *used = true;
+            Change::Use(header) => {
                 respond(outcome);
+                if let Some(bytes) = self.logs.at_mut(found.place) {
+                    record::note_fetch(bytes, found.head.value_len, header.marks, now);
+                }
+                self.use_once(&found);
+            }
+            Change::Header(header) => {
+                let same = record::same_shape(&header, &found.head.header);
+                // A longer head must be written elsewhere; then the answer cannot borrow.
+                if same {
+                    respond(outcome);
+                    self.put_header(&found, header);
+                    self.use_once(&found);
+                } else {
+                    let outcome = outcome.into_owned();
+                    let moved = self.put(
+                        key,
+                        Some(found),
+                        header,
+                        &NewValue::Append(&[]),
+                        &mut Preparation::None,
+                        now,
+                    );
+                    respond(if moved { outcome } else { self.no_memory() });
+                }
             }
             Change::Put(header, value) => {
                 let outcome = outcome.into_owned();
-                let old = cost(slot.payload());
-                let new = cost(key.key.len() + value.len_after(old_len));
-                if room.has(new.saturating_sub(old), new) {
-                    self.replace(found, header, &value);
-                    respond(outcome);
-                } else {
-                    // Better no value than one that its client believes replaced.
-                    if matches!(op, Op::Store(Store { mode: Mode::Set, compare: None, .. })) {
-                        self.remove(key);
-                    }
-                    respond(Outcome::NoMemory);
+                if self.overwrite(&found, header, &value)
+                    || self.put(key, Some(found), header, &value, prepared, now)
+                {
+                    return respond(outcome);
                 }
+                // Better no value than one that its client believes replaced.
+                if matches!(op, Op::Store(Store { mode: Mode::Set, compare: None, .. })) {
+                    self.remove(key);
+                }
+                respond(self.no_memory());
             }
             Change::Remove => {
                 let outcome = outcome.into_owned();
-                self.remove(key);
+                self.take_out(key, &found);
                 respond(outcome);
             }
         }
@@ -127,154 +267,175 @@ impl Shard {
 
     /// Removes the item, if there is one.
     pub(crate) fn remove(&mut self, key: Hashed<'_>) {
-        if let Ok(entry) = self.slots.find_entry(key.hash, |slot| slot.key() == key.key) {
-            let (slot, _) = entry.remove();
-            self.release(&slot, key.hashing);
+        if let Some(found) = self.look_up(key) {
+            self.take_out(key, &found);
         }
     }
 
-    /// Makes room of one item: an expired one, or the first that the clock hand finds unused since
-    /// it last passed, but not the one of `spared`. `None` if there is none.
-    pub(crate) fn evict(
-        &mut self,
-        hashing: &RandomState,
-        spared: Option<&[u8]>,
-        now: Seconds,
-    ) -> Option<()> {
-        // Twice round: the first pass may only take away marks of use.
-        for _ in 0..=self.slots.num_buckets() * 2 {
-            let bucket = self.advance_hand();
-            let Some(slot) = self.slots.get_bucket_mut(bucket) else { continue };
-            let expired = slot.header.expired(now);
-            if spared == Some(slot.key()) || (slot.used && !expired) {
-                slot.used = false;
-                continue;
+    /// What an append or prepend of `more` bytes to this key would start from, if it makes a long
+    /// value.
+    pub(crate) fn before(&self, key: Hashed<'_>, more: usize, now: Seconds) -> Option<Before> {
+        let found = self.look_up(key)?;
+        let Head { header, pages, value_len, .. } = found.head;
+        if header.expired(now) || value_len as usize + more < MIN_PAGED {
+            return None;
+        }
+        let long = pages.and_then(|number| self.longs.get(number)).cloned();
+        let inline = self.logs.at(found.place)?.get(found.extent.value..found.extent.end)?.to_vec();
+        Some(Before { cas: header.cas, long, inline })
+    }
+
+    /// Has the processor fetch where an item would be found.
+    #[inline]
+    pub(crate) fn fetch_index(&self, hash: u64) {
+        if let Some(line) = self.index.line(hash) {
+            arena::prefetch(line);
+        }
+    }
+
+    /// Has the processor fetch the first bytes of what is probably the item, once it has its place.
+    #[inline]
+    pub(crate) fn fetch_record(&self, hash: u64) {
+        self.index.find(hash, |place| {
+            if let Some(record) = self.logs.at(place) {
+                record.iter().step_by(LINE).take(LINES_AHEAD).for_each(arena::prefetch);
             }
-            self.take_out(bucket, hashing, expired, now);
-            return Some(());
-        }
-        None
-    }
-
-    /// Removes what has expired among the next `buckets` that the hand passes.
-    pub(crate) fn reap(&mut self, hashing: &RandomState, buckets: usize, now: Seconds) {
-        for _ in 0..buckets.min(self.slots.num_buckets()) {
-            let bucket = self.advance_hand();
-            if self.slots.get_bucket(bucket).is_some_and(|slot| slot.header.expired(now)) {
-                self.take_out(bucket, hashing, true, now);
-            }
-        }
-    }
-
-    fn advance_hand(&mut self) -> usize {
-        let bucket = if self.hand < self.slots.num_buckets() { self.hand } else { 0 };
-        self.hand = bucket + 1;
-        bucket
-    }
-
-    fn take_out(&mut self, bucket: usize, hashing: &RandomState, expired: bool, now: Seconds) {
-        if let Ok(entry) = self.slots.get_bucket_entry(bucket) {
-            let (slot, _) = entry.remove();
-            self.count_removal(&slot.header, expired, now);
-            self.release(&slot, hashing);
-        }
+            true
+        });
     }
 
     /// Drops every item if `flush`, a number that grows with each flush, was not carried out here.
-    pub(crate) fn flush(&mut self, flush: u64) {
+    /// What it held is to be dropped without the lock.
+    pub(crate) fn flush(&mut self, flush: u64) -> Option<Box<Self>> {
         if self.flushed == flush {
-            return;
+            return None;
         }
-        let counters = std::mem::take(&mut self.counters);
-        let (cas, cas_step) = (self.cas, self.cas_step);
-        *self = Self { flushed: flush, cas, cas_step, counters, ..Self::default() };
+        let mut empty = Self::new(0, 1, &self.arena, self.evict);
+        empty.flushed = flush;
+        (empty.cas, empty.cas_step) = (self.cas, self.cas_step);
+        empty.policy = self.policy.clone();
+        empty.settled = self.settled;
+        empty.counters = std::mem::take(&mut self.counters);
+        Some(Box::new(std::mem::replace(self, empty)))
     }
 
     /// What is counted here.
     pub(crate) fn stats(&self) -> Stats {
         Stats {
-            items: self.slots.len() as u64,
-            bytes: self.bytes(),
+            items: self.index.len() as u64,
+            bytes: self.live_bytes(),
             payload_bytes: self.payload,
-            index_bytes: self.slots.allocation_size() as u64,
+            index_bytes: self.index.bytes() as u64,
             ..self.counters.clone()
         }
-    }
-
-    pub(crate) fn count_out_of_memory(&mut self) {
-        self.counters.out_of_memory += 1;
     }
 
     pub(crate) fn reset_stats(&mut self) {
         self.counters = Stats::default();
     }
 
-    /// The items, in no order.
-    pub(crate) fn items(&self) -> impl Iterator<Item = &Slot> {
-        self.slots.iter()
+    /// Accounts for what it uses beside segments and pages: how much more that is than last time.
+    #[inline]
+    pub(crate) fn settle(&mut self) -> i64 {
+        let overhead = self.overhead();
+        let more = overhead.wrapping_sub(self.settled).cast_signed();
+        self.settled = overhead;
+        more
     }
 
-    /// The bucket of a live item.
+    /// The items, in no order: key, header, bytes of key and value.
+    pub(crate) fn items(&self) -> impl Iterator<Item = (&[u8], Header, usize)> {
+        self.index.places().filter_map(|place| {
+            let bytes = self.logs.at(place)?;
+            let (head, extent) = Head::read(bytes)?;
+            let key = bytes.get(extent.key..extent.value)?;
+            Some((key, head.header, key.len() + head.value_len as usize))
+        })
+    }
+
+    /// The item of a key, expired or not.
     #[inline]
-    fn find(&mut self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Option<usize> {
-        let bucket = self.slots.find_bucket_index(key.hash, |slot| slot.key() == key.key)?;
-        let header = self.slots.get_bucket(bucket)?.header;
-        if !header.expired(now) {
-            return Some(bucket);
+    fn look_up(&self, key: Hashed<'_>) -> Option<Found> {
+        let slot = self
+            .index
+            .find(key.hash, |place| self.logs.at(place).and_then(record::key) == Some(key.key))?;
+        let place = self.index.place(slot);
+        let (head, extent) = Head::read(self.logs.at(place)?)?;
+        Some(Found { slot, place, head, extent })
+    }
+
+    /// A live item.
+    #[inline]
+    fn find(&mut self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Option<Found> {
+        let found = self.look_up(key)?;
+        if !found.head.header.expired(now) {
+            return Some(found);
         }
         if matches!(op, Op::Fetch(_)) {
             self.counters.get_expired += 1;
         }
-        self.remove(key);
-        self.count_removal(&header, true, now);
+        self.take_out(key, &found);
+        self.count_removal(&found.head.header, true, now);
         None
     }
 
-    fn insert(&mut self, key: Hashed<'_>, header: Header, value: &NewValue<'_>) {
-        let slot = Slot::new(key.key, header, value);
-        self.counters.stored += 1;
-        self.charge(slot.payload());
-        self.slots.insert_unique(key.hash, slot, |slot| key.hashing.hash_one(slot.key()));
-    }
-
-    fn replace(&mut self, bucket: Option<usize>, header: Header, value: &NewValue<'_>) {
-        let Some(slot) = bucket.and_then(|bucket| self.slots.get_bucket_mut(bucket)) else {
-            return;
-        };
-        let before = slot.payload();
-        slot.put(header, value);
-        let after = slot.payload();
-        self.counters.stored += 1;
-        self.discharge(before);
-        self.charge(after);
-    }
-
-    /// Whether a new item is within `room`, with what it makes the table grow: a full one doubles.
-    fn has_room_for(&self, key: &[u8], value: &NewValue<'_>, room: Room) -> bool {
-        let full = self.slots.len() == self.slots.capacity();
-        let table = if full { self.slots.allocation_size() as u64 } else { 0 };
-        let item = cost(key.len() + value.len_after(0));
-        room.has(table + item, item)
-    }
-
-    /// Accounts for an item that is no longer in the table, and gives back a table that has become
-    /// far too large.
-    fn release(&mut self, slot: &Slot, hashing: &RandomState) {
-        self.discharge(slot.payload());
-        let items = self.slots.len();
-        if items < self.slots.capacity() / 8 && self.slots.capacity() > MIN_CAPACITY {
-            self.slots.shrink_to(items * 2, |slot| hashing.hash_one(slot.key()));
+    #[inline]
+    fn use_once(&mut self, found: &Found) {
+        let Some(segment) = self.logs.segment(self.logs.segment_of(found.place)) else { return };
+        let uses = self.index.uses(found.slot);
+        let more = self.policy.used(segment.queue, uses, segment.begun);
+        if more != uses {
+            self.index.put_uses(found.slot, more);
         }
     }
 
-    fn charge(&mut self, payload: usize) {
-        self.payload += payload as u64;
-        self.allocated += cost(payload);
+    /// Writes a head of the same length over the old one.
+    fn put_header(&mut self, found: &Found, header: Header) {
+        let segment = self.logs.segment_of(found.place);
+        if header.exptime != found.head.header.exptime {
+            self.logs.leave(segment, found.weight());
+            self.logs.enter(segment, Weight { exptime: header.exptime, ..found.weight() });
+        }
+        if let Some(bytes) = self.logs.at_mut(found.place) {
+            Head { header, ..found.head }.write(bytes);
+        }
     }
 
-    fn discharge(&mut self, payload: usize) {
-        self.payload -= payload as u64;
-        self.allocated -= cost(payload);
+    /// The bytes an item takes, on average.
+    #[inline]
+    fn mean_cost(&self) -> u64 {
+        let items = self.index.len().max(1) as u64;
+        self.live_bytes() / items + INDEX_COST
+    }
+
+    #[inline]
+    fn live_bytes(&self) -> u64 {
+        Queue::ALL.into_iter().map(|queue| self.logs.bytes(queue)).sum()
+    }
+
+    /// Removes an item on request.
+    fn take_out(&mut self, key: Hashed<'_>, found: &Found) {
+        let Self { index, logs, .. } = self;
+        index.remove(key.hash, found.slot, |place| hash_at(logs, key.hashing, place));
+        self.discard(found, None);
+    }
+
+    /// Accounts for a record that is no longer in the index. Its pages go too, but for `kept`.
+    fn discard(&mut self, found: &Found, kept: Option<u32>) {
+        if let Some(bytes) = self.logs.at_mut(found.place) {
+            record::bury(bytes);
+        }
+        let segment = self.logs.segment_of(found.place);
+        self.logs.leave(segment, found.weight());
+        self.payload -= u64::from(found.head.key_len) + u64::from(found.head.value_len);
+        if let Some(number) = found.head.pages.filter(|number| kept != Some(*number)) {
+            self.remains.extend(self.longs.remove(number));
+        }
+    }
+
+    fn no_memory(&mut self) -> Outcome<'static> {
+        self.counters.out_of_memory += 1;
+        Outcome::NoMemory
     }
 
     /// Counts an item that is gone without a client's asking.
@@ -292,5 +453,25 @@ impl Shard {
     }
 }
 
-/// A table of so few slots is not worth giving back.
-const MIN_CAPACITY: usize = 64;
+fn hash_at(logs: &Logs, hashing: &RandomState, place: Place) -> u64 {
+    hashing.hash_one(logs.at(place).and_then(record::key).unwrap_or_default())
+}
+
+/// The value of an item as it is.
+#[inline]
+fn value_at<'a>(logs: &'a Logs, long_values: &Longs, found: &Found) -> Option<Value<'a>> {
+    let inline = logs.at(found.place)?.get(found.extent.value..found.extent.end)?;
+    Some(match found.head.pages {
+        None => Value::Slice(inline),
+        Some(number) => Value::Long(long_values.pieces(number)?, Cow::Borrowed(inline)),
+    })
+}
+
+/// Bytes that a processor fetches at once.
+const LINE: usize = 64;
+
+/// So many of them of a record: the rest of a longer one follows by itself.
+const LINES_AHEAD: usize = 3;
+
+/// What an item takes in the index and of ghosts, about, in bytes.
+const INDEX_COST: u64 = 8;

@@ -1,3 +1,5 @@
+//! What a cache counts.
+
 /// What a cache has counted. Counters begin again at [`Cache::reset_stats`](crate::Cache), gauges
 /// do not.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +24,7 @@ pub struct Stats {
     pub evicted_with_ttl: u64,
     /// Of the evicted, items that were never fetched.
     pub evicted_unfetched: u64,
-    /// Seconds since the last evicted item had been used.
+    /// Seconds since the item evicted last had been used; of the shards, the longest.
     pub evicted_idle_secs: u32,
     /// Expired items whose room was used again.
     pub reclaimed: u64,

@@ -1,5 +1,9 @@
 //! An item as both engines and the wire know it: a header and a value.
 
+use std::borrow::Cow;
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 /// A moment, in whole seconds since the Unix epoch (good until 2106).
@@ -104,22 +108,83 @@ pub enum Value<'a> {
     Slice(&'a [u8]),
     /// Shared with the engine: may be written to a socket later without a copy.
     Shared(Bytes),
+    /// Pieces that are shared with the engine, then a rest that is not.
+    Long(Pieces, Cow<'a, [u8]>),
+}
+
+/// Memory in pieces that does not change while it is shared.
+pub trait Piecewise: Debug + Send + Sync {
+    /// How many bytes in all.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The `number`th piece, which is not empty; `None` after the last.
+    fn piece(&self, number: usize) -> Option<&[u8]>;
+}
+
+/// Memory in pieces, shared.
+#[derive(Clone, Debug)]
+pub struct Pieces(pub Arc<dyn Piecewise>);
+
+impl Pieces {
+    /// How many bytes in all.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The pieces from the `number`th on.
+    pub fn from(&self, number: usize) -> impl Iterator<Item = &[u8]> {
+        (number..).map_while(|number| self.0.piece(number))
+    }
 }
 
 impl Value<'_> {
-    /// The bytes.
-    #[inline]
-    pub fn as_slice(&self) -> &[u8] {
-        match self {
-            Self::Slice(slice) => slice,
-            Self::Shared(bytes) => bytes,
+    /// The bytes, copied together if they are in pieces.
+    pub fn to_bytes(&self) -> Cow<'_, [u8]> {
+        match self.contiguous() {
+            Some(bytes) => Cow::Borrowed(bytes),
+            None => Cow::Owned(self.parts().collect::<Vec<_>>().concat()),
         }
+    }
+
+    /// The bytes, if they are not in pieces.
+    #[inline]
+    pub fn contiguous(&self) -> Option<&[u8]> {
+        match self {
+            Self::Slice(slice) => Some(slice),
+            Self::Shared(bytes) => Some(bytes),
+            Self::Long(..) => None,
+        }
+    }
+
+    /// The bytes in the pieces they are in.
+    pub fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let (pieces, rest) = match self {
+            Self::Slice(slice) => (None, *slice),
+            Self::Shared(bytes) => (None, &**bytes),
+            Self::Long(pieces, rest) => (Some(pieces), &**rest),
+        };
+        pieces.into_iter().flat_map(|pieces| pieces.from(0)).chain([rest])
     }
 
     /// How many bytes.
     #[inline]
     pub fn len(&self) -> usize {
-        self.as_slice().len()
+        match self {
+            Self::Slice(slice) => slice.len(),
+            Self::Shared(bytes) => bytes.len(),
+            Self::Long(pieces, rest) => pieces.len() + rest.len(),
+        }
     }
 
     /// Whether there are none.
@@ -130,10 +195,11 @@ impl Value<'_> {
 
     /// The same bytes, borrowing nothing.
     pub fn into_owned(self) -> Value<'static> {
-        Value::Shared(match self {
-            Self::Slice(slice) => Bytes::copy_from_slice(slice),
-            Self::Shared(bytes) => bytes,
-        })
+        match self {
+            Self::Slice(slice) => Value::Shared(Bytes::copy_from_slice(slice)),
+            Self::Shared(bytes) => Value::Shared(bytes),
+            Self::Long(pieces, rest) => Value::Long(pieces, Cow::Owned(rest.into_owned())),
+        }
     }
 }
 

@@ -14,9 +14,11 @@
 //! - `request`: a request, parsed
 //! - `parse`: from bytes to requests, in one pass
 //! - `meta`: the flags of the meta commands
+//! - `ahead`: a glance at the keys of requests that follow
 //! - `reply`: from answers to bytes
 //! - [`response`]: from a server's bytes to answers, for clients
 //! - [`encode`]: requests, written, for clients
+mod ahead;
 pub mod encode;
 mod exptime;
 mod item;
@@ -29,8 +31,9 @@ mod request;
 pub mod response;
 mod rules;
 
+pub use ahead::keys_ahead;
 pub use exptime::Exptime;
-pub use item::{Header, Item, Marks, Seconds, Value};
+pub use item::{Header, Item, Marks, Pieces, Piecewise, Seconds, Value};
 pub use number::{Decimal, parse_i64, parse_u32, parse_u64};
 pub use op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
 pub use parse::{Limits, Parsed, parse};

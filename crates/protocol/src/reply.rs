@@ -23,7 +23,7 @@ impl Output for Vec<u8> {
 
     #[inline]
     fn put_value(&mut self, value: &Value<'_>) {
-        self.extend_from_slice(value.as_slice());
+        value.parts().for_each(|part| self.extend_from_slice(part));
     }
 }
 

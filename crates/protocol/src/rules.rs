@@ -356,7 +356,8 @@ fn arithmetic(
         if op.compare.is_some_and(|cas| cas != 0 && cas != header.cas) {
             return refuse(Outcome::Exists);
         }
-        let Some(number) = parse_stored(value.as_slice()) else {
+        // No number is so long that its value would be in pieces.
+        let Some(number) = value.contiguous().and_then(parse_stored) else {
             return refuse(Outcome::NotANumber);
         };
         let number = if op.decrement {

@@ -42,6 +42,10 @@ pub trait Session: Send + 'static {
     /// and also if it is dropped.
     type Pending: Future<Output = Outcome<'static>> + Send + Unpin + 'static;
 
+    /// These keys are about to be asked for: a chance to have them at hand. They may be anything.
+    #[inline]
+    fn expect(&self, _keys: &[&[u8]]) {}
+
     /// Does `op` to `key`, which is 1 to 250 bytes.
     ///
     /// An answer at hand is given to `respond` before this returns `None`; what it borrows is held

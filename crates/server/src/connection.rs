@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use larder_protocol::{Parsed, parse};
+use larder_protocol::{Parsed, keys_ahead, parse};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tracing::debug;
@@ -252,6 +252,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         let now = clock::now();
         self.desk.outbox.lend_buffer(buffers::take_output);
         self.more = false;
+        let mut expected = 0_usize;
         while !self.closing {
             if self.skip > 0 {
                 let skipped = self.skip.min(self.input.len() - self.position);
@@ -275,6 +276,10 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
                 }
                 continue;
             }
+            if expected == 0 {
+                expected = self.desk.expect(keys_ahead(input)).max(1);
+            }
+            expected -= 1;
             match parse(input, &limits) {
                 Parsed::Incomplete { need } if need <= limits.buffer => {
                     self.need = need;

@@ -90,9 +90,12 @@ impl<'a, B: Backend> Desk<'a, B> {
             flags: &[],
         };
         let op = Op::Fetch(Fetch { ttl: rest.ttl, ..Fetch::GET });
-        for _ in 0..KEYS_PER_TURN {
+        for number in 0..KEYS_PER_TURN {
             if !self.outbox.has_room() {
                 break;
+            }
+            if number % KEYS_AHEAD == 0 {
+                self.expect(keys.clone());
             }
             let Some(key) = keys.next() else {
                 self.outbox.end().put(b"END\r\n");
@@ -102,6 +105,23 @@ impl<'a, B: Backend> Desk<'a, B> {
         }
         rest.start = rest.end - keys.text().len();
         Some(rest)
+    }
+
+    /// Tells the backend some of the keys that come next, so that it can wait for the memory of all
+    /// at once instead of each in turn. How many.
+    #[inline]
+    pub(crate) fn expect<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> usize {
+        let mut ahead: [&[u8]; KEYS_AHEAD] = [&[]; KEYS_AHEAD];
+        let mut known = 0;
+        for (place, key) in ahead.iter_mut().zip(keys) {
+            *place = key;
+            known += 1;
+        }
+        // One alone has nothing to be waited for along with.
+        if known > 1 {
+            self.session.expect(ahead.get(..known).unwrap_or_default());
+        }
+        known
     }
 
     #[inline]
@@ -215,6 +235,9 @@ impl<'a, B: Backend> Desk<'a, B> {
 /// The keys of one `get` that are fetched before others have their turn. A key costs less than a
 /// request, so these are more than the default requests of a turn.
 const KEYS_PER_TURN: usize = 512;
+
+/// How many keys a backend is told at once: about as many accesses as a processor has under way.
+const KEYS_AHEAD: usize = 16;
 
 /// memcached's highest level of `verbosity`.
 const MAX_VERBOSITY: u32 = 2;

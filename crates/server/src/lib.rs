@@ -13,7 +13,7 @@
 //! - `server`: acceptor, workers, and their end
 //! - `connection`: one client: read, carry out, write
 //! - `dispatch`: from requests to the backend
-//! - `outbox`: replies on their way, in order
+//! - `outbox`, `unsent`: replies on their way, in order
 //! - `buffers`: memory that connections of a worker share
 //! - `budget`: what the buffers of all connections may hold
 //! - `registry`: the connections there are
@@ -34,6 +34,7 @@ mod report;
 mod server;
 mod settings;
 mod shared;
+mod unsent;
 
 pub use backend::{Backend, Session, StatsGroup};
 pub use listener::Listener;

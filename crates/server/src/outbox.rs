@@ -1,20 +1,20 @@
 //! Replies on their way to a client, in the order of its requests.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use larder_protocol::{Form, Key, Outcome, Output, Seconds, Shape, Value, write_reply};
+use larder_protocol::{Form, Key, Outcome, Seconds, Shape, write_reply};
 use tokio::io::AsyncWrite;
 
 use crate::counters::{Counters, Tally};
+use crate::unsent::Unsent;
 
 /// The replies one connection is owed.
 pub(crate) struct Outbox<P> {
     /// What can be written now.
-    ready: Pieces,
+    ready: Unsent,
     /// What waits for an answer, and all that stands behind it.
     waiting: VecDeque<Waiting<P>>,
     /// Bytes of the replies that stand behind an answer to come, but for the last such answer.
@@ -32,12 +32,12 @@ struct Waiting<P> {
     tally: Tally,
     /// Bytes held for it meanwhile: the value that was sent with it, or that it may bring.
     weight: usize,
-    behind: Pieces,
+    behind: Unsent,
 }
 
 impl<P> Default for Outbox<P> {
     fn default() -> Self {
-        let (ready, waiting) = (Pieces::default(), VecDeque::new());
+        let (ready, waiting) = (Unsent::default(), VecDeque::new());
         Self { ready, waiting, behind: 0, weight: 0, expected: 0 }
     }
 }
@@ -45,7 +45,7 @@ impl<P> Default for Outbox<P> {
 impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
     /// Where the next reply goes.
     #[inline]
-    pub(crate) fn end(&mut self) -> &mut Pieces {
+    pub(crate) fn end(&mut self) -> &mut Unsent {
         match self.waiting.back_mut() {
             None => &mut self.ready,
             Some(last) => &mut last.behind,
@@ -59,18 +59,18 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         let weight = sent.max(self.expected);
         self.weight += weight;
         self.behind += self.last_len();
-        self.waiting.push_back(Waiting { pending, form, tally, weight, behind: Pieces::default() });
+        self.waiting.push_back(Waiting { pending, form, tally, weight, behind: Unsent::default() });
     }
 
     /// Bytes of the replies behind the last answer to come.
     fn last_len(&self) -> usize {
-        self.waiting.back().map_or(0, |last| last.behind.len)
+        self.waiting.back().map_or(0, |last| last.behind.len())
     }
 
     /// Whether more requests may be carried out before these replies are gone.
     #[inline]
     pub(crate) fn has_room(&self) -> bool {
-        self.ready.len < MAX_UNSENT
+        self.ready.len() < MAX_UNSENT
             && (self.waiting.is_empty()
                 || (self.waiting.len() < MAX_WAITING
                     && self.weight < MAX_WEIGHT
@@ -79,8 +79,7 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
 
     /// Bytes held by replies that can be written now.
     pub(crate) fn unsent(&self) -> usize {
-        let shared = self.ready.shared.iter().map(|(_, value)| value.len());
-        self.ready.bytes.capacity() + shared.sum::<usize>()
+        self.ready.held()
     }
 
     /// Bytes held for answers to come, and by what stands behind them.
@@ -91,7 +90,7 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
     /// Whether nothing is owed.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.ready.len == 0 && self.waiting.is_empty()
+        self.ready.len() == 0 && self.waiting.is_empty()
     }
 
     /// Moves the answers that have come to where they can be written, as far as there is room.
@@ -105,17 +104,17 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
     ) -> bool {
         let mut moved = false;
         // An answer that is not moved is at most what its backend holds anyway.
-        while self.ready.len < MAX_UNSENT
+        while self.ready.len() < MAX_UNSENT
             && let Some(first) = self.waiting.front_mut()
         {
             let Poll::Ready(outcome) = Pin::new(&mut first.pending).poll(cx) else { break };
             counters.count(first.tally, &outcome);
-            let before = self.ready.len;
+            let before = self.ready.len();
             write_reply(&first.form.borrow(), &outcome, now(), &mut self.ready);
-            let answer = self.ready.len - before;
+            let answer = self.ready.len() - before;
             self.expected = answer.max(self.expected - self.expected / 8);
             self.weight -= first.weight;
-            let behind = first.behind.len;
+            let behind = first.behind.len();
             self.ready.append(&mut first.behind);
             self.waiting.pop_front();
             // What stands behind the last one was not yet counted.
@@ -133,119 +132,24 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         cx: &mut Context<'_>,
         counters: &Counters,
     ) -> Poll<io::Result<()>> {
-        while self.ready.len > 0 {
+        while self.ready.len() > 0 {
             let written = ready!(self.ready.poll_write(stream, cx))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             counters.bytes_written.add(written as u64);
-            self.ready.advance(written);
         }
         Poll::Ready(Ok(()))
     }
 
     /// Gives up the buffer that replies were collected in, once they are gone.
     pub(crate) fn take_buffer(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.ready.bytes)
+        self.ready.take_buffer()
     }
 
     /// Replies are collected in `buffer` from now on, if there is none yet.
     pub(crate) fn lend_buffer(&mut self, buffer: impl FnOnce() -> Vec<u8>) {
-        if self.ready.bytes.capacity() == 0 {
-            self.ready.bytes = buffer();
-        }
-    }
-}
-
-/// Bytes to be written, with shared values between them.
-#[derive(Default)]
-pub(crate) struct Pieces {
-    bytes: Vec<u8>,
-    /// How much of `bytes` is written.
-    written: usize,
-    /// Values that stand before the byte of that number.
-    shared: VecDeque<(usize, Bytes)>,
-    /// Bytes left to be written, all told.
-    len: usize,
-}
-
-impl Output for Pieces {
-    #[inline]
-    fn put(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-        self.len += bytes.len();
-    }
-
-    #[inline]
-    fn put_value(&mut self, value: &Value<'_>) {
-        match value {
-            Value::Slice(bytes) => self.put(bytes),
-            Value::Shared(bytes) if bytes.len() < MIN_SHARED => self.put(bytes),
-            Value::Shared(bytes) => {
-                self.len += bytes.len();
-                self.shared.push_back((self.bytes.len(), bytes.clone()));
-            }
-        }
-    }
-}
-
-impl Pieces {
-    fn append(&mut self, other: &mut Self) {
-        let base = self.bytes.len();
-        self.bytes.extend_from_slice(other.bytes.get(other.written..).unwrap_or_default());
-        let shift = |at: usize| base + at - other.written;
-        self.shared.extend(other.shared.drain(..).map(|(at, value)| (shift(at), value)));
-        self.len += other.len;
-    }
-
-    #[inline]
-    fn poll_write<S: AsyncWrite + Unpin>(
-        &self,
-        stream: &mut S,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        if self.shared.is_empty() {
-            let rest = self.bytes.get(self.written..).unwrap_or_default();
-            return Pin::new(stream).poll_write(cx, rest);
-        }
-        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let mut places = slices.iter_mut();
-        let mut from = self.written;
-        for (at, value) in &self.shared {
-            let (Some(before), Some(place)) = (places.next(), places.next()) else { break };
-            *before = IoSlice::new(self.bytes.get(from..*at).unwrap_or_default());
-            *place = IoSlice::new(value);
-            from = *at;
-        }
-        if let Some(last) = places.next() {
-            *last = IoSlice::new(self.bytes.get(from..).unwrap_or_default());
-        }
-        Pin::new(stream).poll_write_vectored(cx, &slices)
-    }
-
-    fn advance(&mut self, mut written: usize) {
-        self.len -= written;
-        while written > 0 {
-            let until = self.shared.front().map_or(self.bytes.len(), |(at, _)| *at);
-            let plain = written.min(until - self.written);
-            self.written += plain;
-            written -= plain;
-            if written == 0 {
-                break;
-            }
-            let Some((_, value)) = self.shared.front_mut() else { break };
-            if value.len() > written {
-                let _ = value.split_to(written);
-                break;
-            }
-            written -= value.len();
-            self.shared.pop_front();
-        }
-        if self.len == 0 {
-            self.bytes.clear();
-            self.shared.clear();
-            self.written = 0;
-        }
+        self.ready.lend_buffer(buffer);
     }
 }
 
@@ -285,12 +189,6 @@ const MAX_WEIGHT: usize = 1 << 20;
 
 /// How many answers of one connection may be outstanding at once.
 const MAX_WAITING: usize = 1024;
-
-/// Below this many bytes a copy costs less than one more piece in a vectored write.
-const MIN_SHARED: usize = 4 << 10;
-
-/// The pieces of one vectored write.
-const MAX_SLICES: usize = 32;
 
 #[cfg(test)]
 mod tests;

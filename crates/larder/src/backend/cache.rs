@@ -30,6 +30,11 @@ impl Session for CacheSession {
     type Pending = Pending<Outcome<'static>>;
 
     #[inline]
+    fn expect(&self, keys: &[&[u8]]) {
+        self.0.expect(keys);
+    }
+
+    #[inline]
     fn execute<R>(
         &mut self,
         key: &[u8],

@@ -45,7 +45,7 @@ fn hit(outcome: Outcome<'static>) -> Hit<'static> {
 #[test]
 fn a_get_marks_use_and_nothing_else() {
     let Verdict { outcome, change } = on(Some(stored(b"v")), &Op::Fetch(Fetch::GET));
-    assert_eq!(hit(outcome).value.as_slice(), b"v");
+    assert_eq!(&*hit(outcome).value.to_bytes(), b"v");
     assert!(matches!(change, Change::Use(_)));
     let after = put_header(&change);
     assert_eq!((after.cas, after.last_access), (7, NOW));

@@ -4,7 +4,10 @@ use std::task::Waker;
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::sync::oneshot;
 
+use larder_protocol::{Output, Pieces, Piecewise, Value};
+
 use super::*;
+use crate::unsent::{MAX_SLICES, MIN_SHARED};
 
 type Answer = Pin<Box<dyn Future<Output = Outcome<'static>> + Send>>;
 
@@ -24,7 +27,7 @@ fn written(outbox: &mut Outbox<Answer>) -> String {
     let counters = Counters::default();
     let mut cx = Context::from_waker(Waker::noop());
     outbox.poll_answers(&mut cx, &counters, || 0);
-    let (mut near, mut far) = duplex(1 << 20);
+    let (mut near, mut far) = duplex(4 << 20);
     assert!(outbox.poll_write(&mut near, &mut cx, &counters).is_ready());
     drop(near);
     let mut bytes = String::new();
@@ -65,6 +68,48 @@ fn shared_values_stay_between_their_neighbours() {
         }
         sender.send(Outcome::Deleted).unwrap();
         assert_eq!(written(&mut outbox), format!("DELETED\r\n{expected}"));
+    }
+}
+
+/// A value in three pieces.
+#[derive(Debug)]
+struct Three(String);
+
+impl Piecewise for Three {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn piece(&self, number: usize) -> Option<&[u8]> {
+        let third = self.0.len() / 3;
+        (number < 3).then(|| &self.0.as_bytes()[number * third..][..third])
+    }
+}
+
+#[test]
+fn values_in_pieces_are_written_in_order_wherever_a_write_stops() {
+    let counters = Counters::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    let value = "abc".repeat(100) + &"def".repeat(100) + &"ghi".repeat(100);
+    for room in [1, 2, 299, 300, 301, 2000] {
+        let mut outbox: Outbox<Answer> = Outbox::default();
+        let mut expected = String::new();
+        for number in 0..30 {
+            let head = format!("<{number}>");
+            let long =
+                Value::Long(Pieces(std::sync::Arc::new(Three(value.clone()))), b"rest".into());
+            outbox.end().put(head.as_bytes());
+            outbox.end().put_value(&long);
+            expected += &(head + &value + "rest");
+        }
+        let (mut near, mut far) = duplex(room);
+        let mut all = Vec::new();
+        while !outbox.is_empty() {
+            let _ = outbox.poll_write(&mut near, &mut cx, &counters);
+            let mut read = pin!(far.read_buf(&mut all));
+            assert!(read.as_mut().poll(&mut cx).is_ready(), "what is written can be read");
+        }
+        assert_eq!(String::from_utf8(all).unwrap(), expected, "{room} bytes at a time");
     }
 }
 

@@ -51,7 +51,7 @@ fn a_batch_sees_its_own_changes_and_writes_each_key_once() {
     assert_eq!(values(&applied), [("a".into(), Some("2".into())), ("b".into(), None)]);
     assert_eq!(applied.state.sequence, 3);
     assert!(
-        matches!(&applied.answers[4].outcome, Outcome::Hit(hit) if hit.value.as_slice() == b"2")
+        matches!(&applied.answers[4].outcome, Outcome::Hit(hit) if *hit.value.to_bytes() == *b"2")
     );
     assert!(matches!(applied.answers[5].outcome, Outcome::NotFound));
     let wrote: Vec<_> = applied.answers.iter().map(|answer| answer.wrote).collect();

@@ -43,7 +43,7 @@ pub(super) fn set(session: &mut Session, key: &str, value: &str, now: Seconds) -
 
 pub(super) fn text(outcome: Outcome<'_>) -> Option<String> {
     match outcome {
-        Outcome::Hit(hit) => Some(String::from_utf8(hit.value.as_slice().to_vec()).unwrap()),
+        Outcome::Hit(hit) => Some(String::from_utf8(hit.value.to_bytes().to_vec()).unwrap()),
         Outcome::Miss => None,
         other => panic!("{other:?}"),
     }
@@ -298,7 +298,7 @@ fn large_values_and_any_bytes_pass_through() {
         panic!("lost");
     };
     assert_eq!(hit.value.len(), large.len() + 4);
-    assert!(hit.value.as_slice().starts_with(&large) && hit.value.as_slice().ends_with(b"tail"));
+    assert!(hit.value.to_bytes().starts_with(&large) && hit.value.to_bytes().ends_with(b"tail"));
     for key in [&b""[..], &[b'k'; 251]] {
         let outcome = block_on(session.execute(key, &Op::Fetch(Fetch::GET), NOW));
         assert!(matches!(outcome, Outcome::Failed(_)));

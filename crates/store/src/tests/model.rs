@@ -98,7 +98,7 @@ impl Model {
 
 fn words(outcome: &Outcome<'_>) -> String {
     match outcome {
-        Outcome::Hit(hit) => String::from_utf8(hit.value.as_slice().to_vec()).unwrap(),
+        Outcome::Hit(hit) => String::from_utf8(hit.value.to_bytes().to_vec()).unwrap(),
         Outcome::Miss => "miss".into(),
         Outcome::Stored { .. } => "stored".into(),
         Outcome::NotStored => "not stored".into(),

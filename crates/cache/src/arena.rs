@@ -1,0 +1,302 @@
+//! The memory of a cache.
+//!
+//! It comes from the system in *extents*, which are mappings, and goes to the cache as *segments*,
+//! or as *pages* of segments that hold large values. A [`Segment`] and [`Pages`] own their bytes
+//! alone and give them back when they are dropped, whenever that is: a connection may still be
+//! sending the pages of a value that the cache has forgotten.
+//!
+//! Memory is only touched by those who write to it, and what is free beyond the limit goes back to
+//! the system, so that the process has as much as is in use, or was and is within the limit.
+//!
+//! This is the one file of the crate with `unsafe`. What it argues with is [`Held`]: the ledger
+//! makes one for pages that are free, none for pages that are held, and it cannot be copied. So the
+//! [`Run`] that is made of it is the only way to those bytes.
+//!
+//! - `ledger`: whose every page is
+#![expect(unsafe_code, reason = "memory that is shared out by hand has no safe interface")]
+
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::{fmt, slice};
+
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
+use parking_lot::{Mutex, MutexGuard};
+
+mod ledger;
+
+use ledger::{Held, Ledger};
+
+/// Bytes of a page.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
+/// Bytes of a mapping. Until it is touched it costs nothing but addresses.
+const EXTENT_BYTES: usize = 64 << 20;
+
+/// Memory in segments, up to a limit.
+pub(crate) struct Arena {
+    segment_bytes: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    ledger: Ledger,
+    /// Each has as many segments as any other. They stay until the arena is dropped.
+    extents: Vec<Arc<MmapRaw>>,
+}
+
+/// Exclusive memory of as many bytes as a segment of its arena has. What was in it before is still
+/// there.
+pub(crate) struct Segment {
+    run: Run,
+    arena: Arc<Arena>,
+}
+
+/// Exclusive memory of a large value: whole pages, in runs that are adjacent.
+pub(crate) struct Pages {
+    runs: Box<[Run]>,
+    arena: Arc<Arena>,
+}
+
+/// The bytes of adjacent pages. To have one is to own them, but it does not give them back, and it
+/// is only good while its arena is there; so it is always part of something that sees to both.
+struct Run {
+    at: NonNull<u8>,
+    held: Held,
+}
+
+impl Arena {
+    /// Memory of this process, of which there is none at first: the limit is 0.
+    ///
+    /// # Panics
+    ///
+    /// `segment_bytes` must be a power of two from 16 KiB to 1 MiB.
+    pub(crate) fn new(segment_bytes: usize) -> Self {
+        let sizes = 16 << 10..=1 << 20;
+        assert!(segment_bytes.is_power_of_two() && sizes.contains(&segment_bytes));
+        let ledger = Ledger::new(pages(segment_bytes), pages(EXTENT_BYTES));
+        let state = Mutex::new(State { ledger, extents: Vec::new() });
+        Self { segment_bytes, state }
+    }
+
+    /// Bytes of each segment.
+    pub(crate) fn segment_bytes(&self) -> usize {
+        self.segment_bytes
+    }
+
+    /// How many segments may be in use.
+    pub(crate) fn limit(&self) -> usize {
+        self.state.lock().ledger.limit()
+    }
+
+    /// Sets how many segments may be in use. Free memory beyond it goes back to the system now;
+    /// what is in use beyond it, when it is dropped.
+    pub(crate) fn set_limit(&self, segments: usize) {
+        let mut state = self.state.lock();
+        state.ledger.set_limit(segments);
+        self.cool(&mut state);
+    }
+
+    /// How many segments are in use, as a whole or by any of their pages.
+    pub(crate) fn in_use(&self) -> usize {
+        self.state.lock().ledger.in_use()
+    }
+
+    /// A segment; `None` if the limit is reached or the system has no memory.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Segment> {
+        let mut state = self.state.lock();
+        if state.ledger.room() > 0 && state.ledger.warm() == 0 {
+            Self::warm_one(&mut state)?;
+        }
+        let held = state.ledger.take()?;
+        let run = state.run(held);
+        Some(Segment { run, arena: Arc::clone(self) })
+    }
+
+    /// So many pages; `None` if the limit does not allow them all or the system has no memory.
+    pub(crate) fn take_pages(self: &Arc<Self>, pages: usize) -> Option<Pages> {
+        let mut state = self.state.lock();
+        while state.ledger.plan(pages).is_some_and(|segments| segments > state.ledger.warm()) {
+            Self::warm_one(&mut state)?;
+        }
+        let held = state.ledger.take_pages(pages)?;
+        let runs = held.into_iter().map(|held| state.run(held)).collect();
+        Some(Pages { runs, arena: Arc::clone(self) })
+    }
+
+    fn give<'a>(&self, runs: impl DoubleEndedIterator<Item = &'a Run>) {
+        let mut state = self.state.lock();
+        // The first is given back last, and so it is the first to be taken again.
+        for run in runs.rev() {
+            state.ledger.give(&run.held);
+        }
+        self.cool(&mut state);
+    }
+
+    /// Makes one more free segment ready to be taken; `None` if the system has no memory.
+    fn warm_one(state: &mut State) -> Option<()> {
+        while !state.ledger.warm_one() {
+            Self::extend(state)?;
+        }
+        Some(())
+    }
+
+    /// Gives the memory of free segments beyond the limit back to the system: one at a time, and
+    /// not under the lock.
+    fn cool(&self, state: &mut MutexGuard<'_, State>) {
+        while let Some(segment) = state.ledger.surplus() {
+            let (extent, offset) = state.place(segment * pages(self.segment_bytes));
+            let extent = extent.map(Arc::clone);
+            MutexGuard::unlocked(state, || {
+                if let Some(extent) = extent {
+                    forget(&extent, offset, self.segment_bytes);
+                }
+            });
+            state.ledger.put_cold(segment);
+        }
+    }
+
+    /// Maps another extent; `None` if the system has no memory, or there is no number for it.
+    fn extend(state: &mut State) -> Option<()> {
+        if !state.ledger.can_extend() {
+            return None;
+        }
+        let extent = MmapOptions::new().len(EXTENT_BYTES).map_anon().ok()?;
+        state.extents.push(Arc::new(extent.into()));
+        state.ledger.extend();
+        Some(())
+    }
+}
+
+impl State {
+    fn run(&self, held: Held) -> Run {
+        let (extent, offset) = self.place(held.first());
+        let Some(extent) = extent else { unreachable!("what is held has an address") };
+        // The invariant of a run, which its `unsafe` relies on.
+        assert!(offset + held.bytes() <= extent.len(), "a run ends with its extent");
+        let at = extent.as_mut_ptr().wrapping_add(offset);
+        let Some(at) = NonNull::new(at) else { unreachable!("nothing is mapped at 0") };
+        Run { at, held }
+    }
+
+    fn place(&self, page: u32) -> (Option<&Arc<MmapRaw>>, usize) {
+        let (extent, page) = (page / pages(EXTENT_BYTES), page % pages(EXTENT_BYTES));
+        (self.extents.get(extent as usize), page as usize * PAGE_BYTES)
+    }
+}
+
+impl Deref for Segment {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.run
+    }
+}
+
+impl DerefMut for Segment {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.run
+    }
+}
+
+impl Drop for Segment {
+    fn drop(&mut self) {
+        self.arena.give([&self.run].into_iter());
+    }
+}
+
+impl Pages {
+    /// Bytes of all pages.
+    pub(crate) fn bytes(&self) -> usize {
+        self.runs.iter().map(|run| run.len()).sum()
+    }
+
+    /// The bytes in order, adjacent pages as one slice.
+    pub(crate) fn runs(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator {
+        self.runs.iter().map(Deref::deref)
+    }
+
+    /// The bytes in order, adjacent pages as one slice.
+    pub(crate) fn runs_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
+        self.runs.iter_mut().map(DerefMut::deref_mut)
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        self.arena.give(self.runs.iter());
+    }
+}
+
+// SAFETY: A run owns its bytes as a box does; nothing about them belongs to a thread.
+unsafe impl Send for Run {}
+
+// SAFETY: A shared run gives shared slices only.
+unsafe impl Sync for Run {}
+
+impl Deref for Run {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `State::run` saw that the bytes are in a mapping, which is there as long as the
+        // arena, and that as long as what has this run. The system began them as zeros. Nobody
+        // writes to them: only one `Held` covers them, and this borrow keeps the run from giving an
+        // exclusive slice.
+        unsafe { slice::from_raw_parts(self.at.as_ptr(), self.held.bytes()) }
+    }
+}
+
+impl DerefMut for Run {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: As for `deref`; and since the run is borrowed exclusively, this is the only slice
+        // of the bytes.
+        unsafe { slice::from_raw_parts_mut(self.at.as_ptr(), self.held.bytes()) }
+    }
+}
+
+/// Gives the memory of a free segment back to the system; it reads as zeros after.
+///
+/// It can fail where memory is locked. Then it stays, and whoever takes the segment has it again.
+fn forget(extent: &MmapRaw, offset: usize, bytes: usize) {
+    // SAFETY: The segment is free and in no list while this goes on, so nobody has a slice of it,
+    // and bytes that become zeros are as good as any to the next who has it.
+    drop(unsafe { extent.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) });
+}
+
+/// Asks for the cache line where `at` begins, which will be read soon.
+#[inline]
+pub(crate) fn prefetch<T: ?Sized>(at: &T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: Every processor of this kind has the instruction, and it reads nothing that the
+        // program can see, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// How many pages so many bytes are, which are a segment or an extent.
+const fn pages(bytes: usize) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "an extent has 16384 pages")]
+    let pages = (bytes / PAGE_BYTES) as u32;
+    pages
+}
+
+impl fmt::Debug for Arena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arena")
+            .field("segment_bytes", &self.segment_bytes)
+            .field("limit", &self.limit())
+            .field("in_use", &self.in_use())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,467 @@
+//! Where the items of a shard are.
+//!
+//! An [`Index`] maps hashes to places in the shard's log. It knows no keys: whether the record at a
+//! place is the one that is looked for, the caller says.
+//!
+//! Its table is a row of buckets, each a cache line of twelve slots. An item's home is the bucket
+//! that its hash falls on when all hashes are spread over the row in their order. An item that
+//! finds its home full goes to the next bucket that is not, and every bucket that it passes counts
+//! it, so that a lookup knows where to stop.
+//!
+//! A table that is too full, or too empty, is replaced by another, and no call pays for that alone:
+//! each empties one bucket of the old table into the new. As the homes have the same order in both,
+//! the new table is filled from its start while the old one is emptied from its own, and neither
+//! has memory for the part without items.
+//!
+//! - `bucket`: the slots of a cache line
+
+mod bucket;
+
+use bucket::{Bucket, EMPTY, Item, LANES, tag};
+
+/// The address of a record in a shard's log.
+pub(crate) type Place = u32;
+
+/// Places by hash, with a small count of uses for each.
+pub(crate) struct Index {
+    table: Table,
+    /// The table that is being emptied into `table`; of no buckets when there is none.
+    old: Table,
+    /// How many buckets of `old` were emptied. It goes beyond their number when the last of them
+    /// has overflowed into the first, which are then emptied once more.
+    emptied: u32,
+    /// Items whose home in `old` is below this one are put into `table`, the others into `old`.
+    swept: u32,
+    /// No item whose home in `old` is below this one is in `old`; never above `swept`. Between the
+    /// two are the homes whose overflow may not have been reached.
+    clear: u32,
+    /// The first bucket of `old` in a block that was not yet left behind.
+    left: u32,
+    len: usize,
+}
+
+/// Where an item is in an index; good until the next insert or remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slot {
+    bucket: u32,
+    lane: u8,
+    old: bool,
+}
+
+impl Index {
+    pub(crate) fn new() -> Self {
+        Self {
+            table: Table::new(MIN_BUCKETS),
+            old: Table::new(0),
+            emptied: IDLE,
+            swept: IDLE,
+            clear: IDLE,
+            left: 0,
+            len: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of memory behind it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.table.bytes() + self.old.bytes()
+    }
+
+    /// The item of this hash that `is` at one of the places it is asked about.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, mut is: impl FnMut(Place) -> bool) -> Option<Slot> {
+        let old_home = self.old.home(hash);
+        let old = old_home >= self.swept;
+        let table = self.side(old);
+        let at = table.home(hash);
+        let mut passed = true;
+        if let Some(bucket) = table.bucket(at) {
+            if let Some(lane) = bucket.find(tag(hash), &mut is) {
+                return Some(Slot { bucket: at, lane, old });
+            }
+            passed = bucket.passed() > 0;
+        }
+        // Both are rare.
+        let divided = !old && old_home >= self.clear;
+        if passed || divided { self.find_beyond(hash, old, divided, &mut is) } else { None }
+    }
+
+    /// The item of this hash at `place`.
+    #[inline]
+    pub(crate) fn find_place(&self, hash: u64, place: Place) -> Option<Slot> {
+        self.find(hash, |other| other == place)
+    }
+
+    /// The memory that a lookup of this hash reads first.
+    #[inline]
+    pub(crate) fn line(&self, hash: u64) -> Option<&Bucket> {
+        let table = self.side(self.old.home(hash) >= self.swept);
+        table.bucket(table.home(hash))
+    }
+
+    #[inline]
+    pub(crate) fn place(&self, slot: Slot) -> Place {
+        self.side(slot.old).bucket(slot.bucket).map_or(0, |bucket| bucket.place(slot.lane))
+    }
+
+    #[inline]
+    pub(crate) fn put_place(&mut self, slot: Slot, place: Place) {
+        if let Some(bucket) = self.side_mut(slot.old).bucket_mut(slot.bucket) {
+            bucket.put_place(slot.lane, place);
+        }
+    }
+
+    /// How often the item was used, 0 to 3, as told by `put_uses` or `insert`.
+    #[inline]
+    pub(crate) fn uses(&self, slot: Slot) -> u8 {
+        self.side(slot.old).bucket(slot.bucket).map_or(0, |bucket| bucket.uses(slot.lane))
+    }
+
+    #[inline]
+    pub(crate) fn put_uses(&mut self, slot: Slot, uses: u8) {
+        if let Some(bucket) = self.side_mut(slot.old).bucket_mut(slot.bucket) {
+            bucket.put_uses(slot.lane, uses);
+        }
+    }
+
+    /// Adds an item, without looking for an equal one. `hash_of` gives the hash of the item at a
+    /// place; it is asked at most [`LANES`] times.
+    pub(crate) fn insert(
+        &mut self,
+        hash: u64,
+        place: Place,
+        uses: u8,
+        hash_of: impl FnMut(Place) -> u64,
+    ) {
+        if self.is_moving() {
+            self.step(hash_of);
+        } else if reaches(self.len, self.table.buckets, GROW_AT) {
+            self.replace(grown(self.table.buckets));
+            self.step(hash_of);
+        }
+        let old = self.old.home(hash) >= self.swept;
+        self.side_mut(old).put(hash, place, uses);
+        self.len += 1;
+    }
+
+    /// Takes the item of this hash out of its slot. `hash_of` is asked as by `insert`.
+    pub(crate) fn remove(&mut self, hash: u64, slot: Slot, hash_of: impl FnMut(Place) -> u64) {
+        if self.side_mut(slot.old).take(hash, slot.bucket, slot.lane) {
+            self.len -= 1;
+        }
+        // A table that grows need not be helped by removals, unless it has become too large.
+        if reaches(self.len, self.table.buckets, SHRINK_AT) {
+            if self.old.buckets > self.table.buckets {
+                self.step(hash_of);
+            }
+        } else if self.is_moving() {
+            self.step(hash_of);
+        } else if self.table.buckets > MIN_BUCKETS {
+            self.replace(shrunk(self.table.buckets));
+            self.step(hash_of);
+        }
+    }
+
+    /// The places of all items, in no order.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
+        self.table.items().chain(self.old.items()).map(|item| item.place)
+    }
+
+    #[inline]
+    fn side(&self, old: bool) -> &Table {
+        if old { &self.old } else { &self.table }
+    }
+
+    #[inline]
+    fn side_mut(&mut self, old: bool) -> &mut Table {
+        if old { &mut self.old } else { &mut self.table }
+    }
+
+    /// The same for an item that is not in its home bucket, or that is in the old table though the
+    /// new one was searched.
+    #[cold]
+    #[inline(never)]
+    fn find_beyond(
+        &self,
+        hash: u64,
+        old: bool,
+        divided: bool,
+        is: &mut impl FnMut(Place) -> bool,
+    ) -> Option<Slot> {
+        let found =
+            self.side(old).find(hash, 1, is).map(|(bucket, lane)| Slot { bucket, lane, old });
+        if found.is_some() || !divided {
+            return found;
+        }
+        let (bucket, lane) = self.old.find(hash, 0, is)?;
+        Some(Slot { bucket, lane, old: true })
+    }
+
+    fn is_moving(&self) -> bool {
+        self.old.buckets > 0
+    }
+
+    /// Begins to move the items to a table of so many buckets.
+    ///
+    /// Neither table can become full before the end, as each insert makes a step. All homes are
+    /// swept after a step for each bucket of the old table, which until then gets no more than one
+    /// item for each: 11.56 items a bucket, of twelve. The end comes after as many steps again at
+    /// the most, and the new table has then, for each bucket of the old one, 12.56 items for 15
+    /// slots if it is the larger, and 6.2 items for 7.2 slots if it is the smaller. Both are below
+    /// `GROW_AT`, so that it can be said again of the next.
+    #[cold]
+    fn replace(&mut self, buckets: u32) {
+        self.old = std::mem::replace(&mut self.table, Table::new(buckets));
+        self.emptied = 0;
+        self.swept = 0;
+        self.clear = 0;
+        self.left = 0;
+    }
+
+    /// Empties the next bucket of the old table.
+    fn step(&mut self, mut hash_of: impl FnMut(Place) -> u64) {
+        let again = self.emptied >= self.old.buckets;
+        let at = if again { self.emptied - self.old.buckets } else { self.emptied };
+        let items = self.old.bucket(at).map_or([None; LANES], Bucket::items);
+        // All hashes first, so that the processor fetches the records together.
+        let hashed = items.map(|item| item.map(|item| (hash_of(item.place), item)));
+        for (hash, item) in hashed.into_iter().flatten() {
+            // What overflowed from the end of the row waits until its home has been swept.
+            let home = self.old.home(hash);
+            if (again || home <= at) && self.old.take(hash, at, item.lane) {
+                self.table.put(hash, item.place, item.uses);
+            }
+        }
+        self.emptied += 1;
+        let passed = self.old.passed(at) > 0;
+        if !again {
+            self.swept = self.emptied;
+            if !passed {
+                self.clear = self.emptied;
+                self.leave();
+            }
+        }
+        let all = self.old.buckets;
+        if self.emptied >= all && (!passed || self.emptied - all == all) {
+            self.old = Table::new(0);
+            self.swept = IDLE;
+            self.clear = IDLE;
+        }
+    }
+
+    /// Frees the blocks of the old table that hold nothing any more.
+    fn leave(&mut self) {
+        while self.left + self.old.block_len() <= self.clear {
+            // What overflowed from the end of the row may still be there.
+            if self.old.passed(self.old.before(self.left)) == 0 {
+                self.old.free(self.left);
+            }
+            self.left += self.old.block_len();
+        }
+    }
+}
+
+/// A row of buckets, in blocks, so that memory comes and goes in small pieces.
+struct Table {
+    /// Blocks of equal length, but for the last; of no buckets where there is no memory yet, or no
+    /// longer, and so no items.
+    blocks: Vec<Box<[Bucket]>>,
+    buckets: u32,
+    /// The binary logarithm of the length of a block.
+    shift: u32,
+    /// Buckets in memory.
+    held: usize,
+}
+
+impl Table {
+    fn new(buckets: u32) -> Self {
+        let len = (buckets / BLOCKS).clamp(MIN_BLOCK, MAX_BLOCK);
+        let shift = len.ilog2();
+        let blocks = Vec::with_capacity(buckets.div_ceil(1 << shift) as usize);
+        Self { blocks, buckets, shift, held: 0 }
+    }
+
+    fn bytes(&self) -> usize {
+        self.held * size_of::<Bucket>() + self.blocks.capacity() * size_of::<Box<[Bucket]>>()
+    }
+
+    /// The bucket that a hash falls on: of hashes in order the buckets are in order, too.
+    #[inline]
+    fn home(&self, hash: u64) -> u32 {
+        (((hash >> 32) * u64::from(self.buckets)) >> 32) as u32
+    }
+
+    #[inline]
+    fn bucket(&self, at: u32) -> Option<&Bucket> {
+        self.blocks.get(self.number(at))?.get(self.offset(at))
+    }
+
+    #[inline]
+    fn bucket_mut(&mut self, at: u32) -> Option<&mut Bucket> {
+        let (number, offset) = (self.number(at), self.offset(at));
+        self.blocks.get_mut(number)?.get_mut(offset)
+    }
+
+    #[inline]
+    fn after(&self, at: u32) -> u32 {
+        if at + 1 < self.buckets { at + 1 } else { 0 }
+    }
+
+    fn before(&self, at: u32) -> u32 {
+        at.checked_sub(1).unwrap_or(self.buckets.saturating_sub(1))
+    }
+
+    fn passed(&self, at: u32) -> u32 {
+        self.bucket(at).map_or(0, Bucket::passed)
+    }
+
+    /// Bucket and lane of the item of this hash that `is` at the place there, if it is not in the
+    /// first `skipped` buckets from its home on.
+    fn find(
+        &self,
+        hash: u64,
+        skipped: u32,
+        is: &mut impl FnMut(Place) -> bool,
+    ) -> Option<(u32, u8)> {
+        let mut at = self.home(hash);
+        for number in 0..self.buckets {
+            let bucket = self.bucket(at)?;
+            if number >= skipped
+                && let Some(lane) = bucket.find(tag(hash), is)
+            {
+                return Some((at, lane));
+            }
+            if bucket.passed() == 0 {
+                return None;
+            }
+            at = self.after(at);
+        }
+        None
+    }
+
+    /// Puts an item into the first bucket from its home on that has room.
+    #[inline]
+    fn put(&mut self, hash: u64, place: Place, uses: u8) {
+        let mut at = self.home(hash);
+        for _ in 0..self.buckets {
+            let Some(bucket) = self.bucket_held(at) else { break };
+            if let Some(lane) = bucket.lanes(EMPTY).pop() {
+                bucket.put(lane, tag(hash), place, uses);
+                return;
+            }
+            bucket.pass();
+            at = self.after(at);
+        }
+        debug_assert!(false, "a table is replaced before it is full");
+    }
+
+    /// Empties a lane of an item of this hash; false if it was empty.
+    #[inline]
+    fn take(&mut self, hash: u64, from: u32, lane: u8) -> bool {
+        let Some(bucket) = self.bucket_mut(from) else { return false };
+        if !bucket.clear(lane) {
+            return false;
+        }
+        let mut at = self.home(hash);
+        while at != from {
+            if let Some(bucket) = self.bucket_mut(at) {
+                bucket.unpass();
+            }
+            at = self.after(at);
+        }
+        true
+    }
+
+    /// A bucket, in memory from now on.
+    #[inline]
+    fn bucket_held(&mut self, at: u32) -> Option<&mut Bucket> {
+        if self.bucket(at).is_none() {
+            self.hold(at);
+        }
+        self.bucket_mut(at)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn hold(&mut self, at: u32) {
+        let number = self.number(at);
+        if number >= self.blocks.len() {
+            self.blocks.resize_with(number + 1, Box::default);
+        }
+        let start = at & !(self.block_len() - 1);
+        let len = self.block_len().min(self.buckets - start) as usize;
+        if let Some(block) = self.blocks.get_mut(number) {
+            *block = vec![Bucket::default(); len].into_boxed_slice();
+            self.held += len;
+        }
+    }
+
+    /// Frees the block of a bucket.
+    fn free(&mut self, at: u32) {
+        let number = self.number(at);
+        if let Some(block) = self.blocks.get_mut(number) {
+            self.held -= block.len();
+            *block = Box::default();
+        }
+    }
+
+    fn items(&self) -> impl Iterator<Item = Item> {
+        self.blocks.iter().flatten().flat_map(Bucket::items).flatten()
+    }
+
+    fn block_len(&self) -> u32 {
+        1 << self.shift
+    }
+
+    /// The number of the block that a bucket is in.
+    #[inline]
+    fn number(&self, at: u32) -> usize {
+        (at >> self.shift) as usize
+    }
+
+    /// The place of a bucket in its block.
+    #[inline]
+    fn offset(&self, at: u32) -> usize {
+        (at & (self.block_len() - 1)) as usize
+    }
+}
+
+/// Whether `len` items are so many for each hundred buckets.
+#[inline]
+fn reaches(len: usize, buckets: u32, per_hundred: u64) -> bool {
+    len as u64 * 100 >= u64::from(buckets) * per_hundred
+}
+
+/// Buckets of the table after one of `buckets` that is full. Each item is moved for four that are
+/// inserted, or four moves for one; a smaller step saves memory and costs more moves.
+fn grown(buckets: u32) -> u32 {
+    buckets + buckets / 4 + 1
+}
+
+/// Buckets of the table after one of `buckets` that is all but empty.
+fn shrunk(buckets: u32) -> u32 {
+    (buckets - buckets / 5 * 2).max(MIN_BUCKETS)
+}
+
+/// Items for each hundred buckets at which a table is replaced by a larger one, 88 % of the slots,
+/// or by a smaller one, 35 %. A fuller table makes more lookups go on to a second bucket: at 88 % it
+/// is one in eleven of those that find an item and nearly half of those that find none, right after
+/// the table has grown one in 24 and one in five.
+const GROW_AT: u64 = 1056;
+const SHRINK_AT: u64 = 420;
+
+const MIN_BUCKETS: u32 = 2;
+/// Blocks that a table has at least, if they are of a length between these, a power of two: the
+/// more, the less is held twice while items move; the longer, the less there is beside the buckets.
+const BLOCKS: u32 = 64;
+const MIN_BLOCK: u32 = 16;
+const MAX_BLOCK: u32 = 1024;
+
+/// What the marks in the old table are when there is none: above the home that any hash has there.
+const IDLE: u32 = 1;
+
+#[cfg(test)]
+mod tests;

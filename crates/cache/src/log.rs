@@ -1,0 +1,346 @@
+//! The segments of a shard, and the order they were written in.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets are within a segment, of at most 1 MiB"
+)]
+
+use std::collections::VecDeque;
+
+use larder_protocol::Seconds;
+
+use crate::arena::Segment as Memory;
+use crate::index::Place;
+use crate::policy::Queue;
+use crate::record::Head;
+
+/// Memory that records are appended to, and what is known of them.
+#[repr(C)]
+pub(crate) struct Segment {
+    pub(crate) memory: Memory,
+    /// How many bytes had arrived on probation when it was begun.
+    pub(crate) begun: u64,
+    pub(crate) queue: Queue,
+    /// Where the next record goes.
+    pub(crate) used: u32,
+    /// Bytes of records that are still wanted, as far as is known.
+    pub(crate) live: u32,
+    /// Bytes of pages that belong to its records.
+    pub(crate) paged: u64,
+    /// When those expire that do.
+    expiry: Expiry,
+}
+
+impl Segment {
+    fn new(memory: Memory, queue: Queue, begun: u64) -> Self {
+        Self { memory, begun, queue, used: 0, live: 0, paged: 0, expiry: Expiry::default() }
+    }
+
+    #[inline]
+    pub(crate) fn room(&self) -> usize {
+        self.memory.len() - self.used as usize
+    }
+
+    /// Bytes that hold nothing wanted at `now`, as near as is known.
+    pub(crate) fn dead(&self, now: Seconds) -> u32 {
+        let expired = self.expiry.before(now).min(self.live);
+        self.used - self.live + expired
+    }
+
+    /// Its records end here. When they expire is found out anew, since joined moments grow vaguer
+    /// with each record that leaves.
+    pub(crate) fn cut(&mut self, used: u32) {
+        self.used = used;
+        self.expiry = Expiry::default();
+        let mut bytes = self.memory.get(..used as usize).unwrap_or_default();
+        while let Some((head, extent)) = Head::read(bytes) {
+            if !head.dead && head.header.exptime != 0 {
+                self.expiry.add(head.header.exptime, extent.end as u32);
+            }
+            bytes = bytes.get(extent.end..).unwrap_or_default();
+        }
+    }
+
+    /// Bytes of its records and their pages.
+    fn bytes(&self) -> u64 {
+        u64::from(self.live) + self.paged
+    }
+}
+
+/// How many bytes of a segment expire when: a few moments, each of which stands for those before it
+/// that were too many to tell apart. Most segments have one or two.
+#[derive(Debug, Default)]
+struct Expiry {
+    /// Ascending; those of no bytes are free.
+    moments: [(Seconds, u32); MOMENTS],
+    /// How many are in use.
+    len: u8,
+}
+
+impl Expiry {
+    fn add(&mut self, exptime: Seconds, bytes: u32) {
+        let len = usize::from(self.len);
+        let used = self.moments.get_mut(..len).unwrap_or_default();
+        let at = used.partition_point(|(moment, _)| *moment < exptime);
+        if let Some((moment, sum)) = used.get_mut(at)
+            && *moment == exptime
+        {
+            *sum += bytes;
+            return;
+        }
+        if len == MOMENTS {
+            self.join_closest();
+            return self.add(exptime, bytes);
+        }
+        self.len += 1;
+        if let Some(tail) = self.moments.get_mut(at..=len) {
+            tail.rotate_right(1);
+            if let Some(first) = tail.first_mut() {
+                *first = (exptime, bytes);
+            }
+        }
+    }
+
+    /// Makes one of the two that are closest: the later, since what is not yet expired must not
+    /// count as if it were.
+    fn join_closest(&mut self) {
+        let gaps = self.moments.windows(2).enumerate().filter_map(|(at, pair)| match pair {
+            [(earlier, _), (later, _)] => Some((later - earlier, at)),
+            _ => None,
+        });
+        let Some((_, at)) = gaps.min() else { return };
+        let Some((_, bytes)) = self.moments.get(at).copied() else { return };
+        self.moments.copy_within(at + 1.., at);
+        self.len -= 1;
+        if let Some((_, sum)) = self.moments.get_mut(at) {
+            *sum += bytes;
+        }
+    }
+
+    /// What was added with this exptime is in the first moment that is no earlier.
+    fn take(&mut self, exptime: Seconds, bytes: u32) {
+        let used = self.moments.get_mut(..usize::from(self.len)).unwrap_or_default();
+        if let Some((_, sum)) = used.iter_mut().find(|(moment, _)| *moment >= exptime) {
+            *sum = sum.saturating_sub(bytes);
+        }
+    }
+
+    fn before(&self, now: Seconds) -> u32 {
+        let used = self.moments.get(..usize::from(self.len)).unwrap_or_default();
+        used.iter().take_while(|(moment, _)| *moment <= now).map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// Enough to tell apart the TTLs of a site's few kinds of items.
+const MOMENTS: usize = 8;
+
+/// What a record means to the segment it is in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weight {
+    /// Bytes of the record.
+    pub(crate) len: u32,
+    /// Bytes in pages.
+    pub(crate) paged: u32,
+    pub(crate) exptime: Seconds,
+}
+
+/// The segments of a shard by number, and its logs of them.
+pub(crate) struct Logs {
+    segments: Vec<Option<Segment>>,
+    vacant: Vec<u32>,
+    queues: [Log; 4],
+    /// A place is a segment's number, then so many bits of offset.
+    shift: u32,
+}
+
+/// Segments in the order they were begun; records are appended to the last.
+#[derive(Debug, Default)]
+struct Log {
+    order: VecDeque<u32>,
+    /// Bytes of records that are wanted, and of their pages.
+    bytes: u64,
+}
+
+impl Logs {
+    /// None yet, of segments of so many bytes, a power of two.
+    pub(crate) fn new(segment_bytes: usize) -> Self {
+        let queues = Default::default();
+        Self { segments: Vec::new(), vacant: Vec::new(), queues, shift: segment_bytes.ilog2() }
+    }
+
+    #[inline]
+    pub(crate) fn place(&self, segment: u32, offset: u32) -> Place {
+        segment << self.shift | offset
+    }
+
+    #[inline]
+    pub(crate) fn segment_of(&self, place: Place) -> u32 {
+        place >> self.shift
+    }
+
+    #[inline]
+    pub(crate) fn offset_of(&self, place: Place) -> u32 {
+        place & ((1 << self.shift) - 1)
+    }
+
+    #[inline]
+    pub(crate) fn segment(&self, number: u32) -> Option<&Segment> {
+        self.segments.get(number as usize)?.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn segment_mut(&mut self, number: u32) -> Option<&mut Segment> {
+        self.segments.get_mut(number as usize)?.as_mut()
+    }
+
+    /// The bytes from a place to the end of its segment.
+    #[inline]
+    pub(crate) fn at(&self, place: Place) -> Option<&[u8]> {
+        let offset = self.offset_of(place) as usize;
+        self.segment(self.segment_of(place))?.memory.get(offset..)
+    }
+
+    /// As [`Self::at`], to be written.
+    #[inline]
+    pub(crate) fn at_mut(&mut self, place: Place) -> Option<&mut [u8]> {
+        let offset = self.offset_of(place) as usize;
+        self.segment_mut(self.segment_of(place))?.memory.get_mut(offset..)
+    }
+
+    /// Bytes of wanted records, and of their pages, in a log.
+    #[inline]
+    pub(crate) fn bytes(&self, queue: Queue) -> u64 {
+        self.log(queue).bytes
+    }
+
+    /// How many segments there are.
+    pub(crate) fn len(&self) -> usize {
+        self.segments.len() - self.vacant.len()
+    }
+
+    /// All segments and their numbers, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Segment)> {
+        (0..).zip(&self.segments).filter_map(|(number, segment)| Some((number, segment.as_ref()?)))
+    }
+
+    /// The segment that records are appended to.
+    #[inline]
+    pub(crate) fn newest(&self, queue: Queue) -> Option<u32> {
+        self.log(queue).order.back().copied()
+    }
+
+    /// The segment whose turn is next, and whether it is also the newest.
+    pub(crate) fn oldest(&self, queue: Queue) -> Option<(u32, bool)> {
+        let order = &self.log(queue).order;
+        Some((order.front().copied()?, order.len() == 1))
+    }
+
+    /// Whether there are numbers left for another segment.
+    pub(crate) fn may_begin(&self) -> bool {
+        !self.vacant.is_empty() || self.segments.len() < 1 << (u32::BITS - self.shift)
+    }
+
+    /// Begins a segment at the end of a log, when so many bytes have arrived on probation.
+    pub(crate) fn begin(&mut self, memory: Memory, queue: Queue, begun: u64) {
+        let segment = Some(Segment::new(memory, queue, begun));
+        let number = if let Some(number) = self.vacant.pop() {
+            if let Some(place) = self.segments.get_mut(number as usize) {
+                *place = segment;
+            }
+            number
+        } else {
+            self.segments.push(segment);
+            self.segments.len() as u32 - 1
+        };
+        self.log_mut(queue).order.push_back(number);
+    }
+
+    /// Takes a segment out of its log, and counts what it holds in another, where it is not yet
+    /// attached.
+    pub(crate) fn detach(&mut self, number: u32, to: Queue) {
+        let Some(segment) = self.segment_mut(number) else { return };
+        let (from, bytes) = (segment.queue, segment.bytes());
+        segment.queue = to;
+        let log = self.log_mut(from);
+        log.bytes -= bytes;
+        log.order.retain(|other| *other != number);
+        self.log_mut(to).bytes += bytes;
+    }
+
+    /// Puts a detached segment at the end of the log it is counted in.
+    pub(crate) fn attach(&mut self, number: u32) {
+        if let Some(queue) = self.segment(number).map(|segment| segment.queue) {
+            self.log_mut(queue).order.push_back(number);
+        }
+    }
+
+    /// Gives up a segment that holds nothing wanted.
+    pub(crate) fn end(&mut self, number: u32) {
+        if let Some(segment) = self.segments.get_mut(number as usize).and_then(Option::take) {
+            self.log_mut(segment.queue).order.retain(|other| *other != number);
+            self.vacant.push(number);
+        }
+    }
+
+    /// Counts a record among the wanted of a segment.
+    #[inline]
+    pub(crate) fn enter(&mut self, number: u32, weight: Weight) {
+        let Some(segment) = self.segment_mut(number) else { return };
+        segment.live += weight.len;
+        segment.paged += u64::from(weight.paged);
+        if weight.exptime != 0 {
+            segment.expiry.add(weight.exptime, weight.len);
+        }
+        let queue = segment.queue;
+        self.log_mut(queue).bytes += u64::from(weight.len) + u64::from(weight.paged);
+    }
+
+    /// A record is no longer wanted.
+    #[inline]
+    pub(crate) fn leave(&mut self, number: u32, weight: Weight) {
+        let Some(segment) = self.segment_mut(number) else { return };
+        segment.live -= weight.len;
+        segment.paged -= u64::from(weight.paged);
+        if weight.exptime != 0 {
+            segment.expiry.take(weight.exptime, weight.len);
+        }
+        let queue = segment.queue;
+        self.log_mut(queue).bytes -= u64::from(weight.len) + u64::from(weight.paged);
+    }
+
+    /// Copies bytes from place to place; within a segment they may overlap.
+    pub(crate) fn copy(&mut self, from: Place, to: Place, len: usize) -> Option<()> {
+        let (source, target) = (self.segment_of(from) as usize, self.segment_of(to) as usize);
+        let (start, put) = (self.offset_of(from) as usize, self.offset_of(to) as usize);
+        if source == target {
+            let memory = &mut self.segments.get_mut(source)?.as_mut()?.memory;
+            if start + len <= memory.len() && put + len <= memory.len() {
+                memory.copy_within(start..start + len, put);
+            }
+            return Some(());
+        }
+        let [source, target] = self.segments.get_disjoint_mut([source, target]).ok()?;
+        let bytes = source.as_ref()?.memory.get(start..start + len)?;
+        target.as_mut()?.memory.get_mut(put..put + len)?.copy_from_slice(bytes);
+        Some(())
+    }
+
+    fn log(&self, queue: Queue) -> &Log {
+        let [small, medium, large, main] = &self.queues;
+        match queue {
+            Queue::Probation(0) => small,
+            Queue::Probation(1) => medium,
+            Queue::Probation(_) => large,
+            Queue::Main => main,
+        }
+    }
+
+    fn log_mut(&mut self, queue: Queue) -> &mut Log {
+        let [small, medium, large, main] = &mut self.queues;
+        match queue {
+            Queue::Probation(0) => small,
+            Queue::Probation(1) => medium,
+            Queue::Probation(_) => large,
+            Queue::Main => main,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Whether the books of a shard are right.
+
+use ahash::RandomState;
+
+use super::{Shard, weight};
+use crate::policy::Queue;
+use crate::record::Head;
+
+impl Shard {
+    /// Panics unless all that is kept count of is what it is counted to be.
+    pub(crate) fn audit(&self, hashing: &RandomState) {
+        let (mut places, mut payload, mut longs) = (0, 0, 0);
+        let mut weights = std::collections::HashMap::<u32, (u32, u64)>::new();
+        for place in self.index.places() {
+            let bytes = self.logs.at(place).unwrap();
+            let (head, extent) = Head::read(bytes).unwrap();
+            assert!(!head.dead, "a dead record is in the index");
+            let hash = hashing.hash_one(&bytes[extent.key..extent.value]);
+            assert!(self.index.find_place(hash, place).is_some(), "a record is not found");
+            let weight = weight(&head, &extent);
+            let sums = weights.entry(self.logs.segment_of(place)).or_default();
+            *sums = (sums.0 + weight.len, sums.1 + u64::from(weight.paged));
+            payload += u64::from(head.key_len) + u64::from(head.value_len);
+            if let Some(number) = head.pages {
+                assert_eq!(self.longs.pieces(number).unwrap().len(), weight.paged as usize);
+                longs += 1;
+            }
+            places += 1;
+        }
+        assert_eq!((places, payload), (self.index.len(), self.payload));
+        assert_eq!(self.longs.count(), longs, "a long value has no record");
+        let mut bytes = [0; 4];
+        for (number, segment) in self.logs.iter() {
+            let sums = weights.remove(&number).unwrap_or_default();
+            assert_eq!(sums, (segment.live, segment.paged), "segment {number}");
+            assert!(segment.live <= segment.used && segment.used as usize <= segment.memory.len());
+            bytes[segment.queue.number()] += u64::from(sums.0) + sums.1;
+        }
+        assert!(weights.is_empty());
+        assert_eq!(bytes, Queue::ALL.map(|queue| self.logs.bytes(queue)));
+    }
+}

@@ -1,0 +1,334 @@
+//! How a shard makes room: segments are looked through, one at a time and some records ahead of
+//! need, and what stays of them is moved together.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets are within a segment, of at most 1 MiB"
+)]
+
+use ahash::RandomState;
+use larder_protocol::Seconds;
+
+use super::{Found, INDEX_COST, Shard, hash_at};
+use crate::arena;
+use crate::policy::{Policy, Queue};
+use crate::record::Head;
+
+/// A segment being looked through. Records that stay and find no room elsewhere are moved to its
+/// own front, so it takes no memory to make memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job {
+    segment: u32,
+    /// Where its records come from.
+    from: Queue,
+    /// Whether all that is live stays.
+    tidy: bool,
+    /// The next record to look at.
+    read: u32,
+    /// Where the next that stays goes.
+    write: u32,
+}
+
+impl Shard {
+    /// Gives up memory: of what is dead, else by eviction; a segment, or a long value of one that
+    /// is not yet done with, since a segment of records can stand for very many pages. `false` if
+    /// there is none to be had.
+    pub(crate) fn give_up(&mut self, hashing: &RandomState, now: Seconds) -> bool {
+        if !self.begin_job(now) {
+            return false;
+        }
+        while self.job.is_some() && self.remains.is_empty() {
+            self.work(hashing, now);
+        }
+        true
+    }
+
+    /// Whether it has nothing to make room of.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.logs.len() == 0
+    }
+
+    /// When the item was used whose turn to leave is next.
+    pub(crate) fn next_to_leave(&self) -> Option<Seconds> {
+        let (number, _) = self.next_victim()?;
+        let segment = self.logs.segment(number)?;
+        // What a job has moved or dropped is behind it.
+        let done = self.job.filter(|job| job.segment == number).map_or(0, |job| job.read);
+        let mut bytes = segment.memory.get(done as usize..segment.used as usize)?;
+        while let Some((head, extent)) = Head::read(bytes) {
+            if !head.dead {
+                return Some(head.header.last_access);
+            }
+            bytes = bytes.get(extent.end..)?;
+        }
+        None
+    }
+
+    /// The segment of a log that has room for `len` bytes. `None` if there is no memory for it.
+    #[inline]
+    pub(super) fn make_room(
+        &mut self,
+        queue: Queue,
+        len: usize,
+        hashing: &RandomState,
+        now: Seconds,
+    ) -> Option<u32> {
+        // Each pass over a log takes a use away from what stays, so that in the end something goes;
+        // but not the record that is to be replaced.
+        let mut jobs = 4 * (self.logs.len() + 1);
+        while jobs > 0 {
+            if let Some(open) = self.open(queue, len) {
+                return Some(open);
+            }
+            if len > self.arena.segment_bytes() {
+                return None;
+            }
+            if self.logs.may_begin()
+                && let Some(memory) = self.arena.take()
+            {
+                self.logs.begin(memory, queue, self.policy.arrived);
+                continue;
+            }
+            if !self.give_up(hashing, now) {
+                return None;
+            }
+            // Their pages are needed now.
+            self.remains.clear();
+            jobs -= usize::from(self.job.is_none());
+        }
+        None
+    }
+
+    /// The segment of a log that records of `len` bytes are appended to, if it has room.
+    #[inline]
+    fn open(&self, queue: Queue, len: usize) -> Option<u32> {
+        let roomy =
+            |number: &u32| self.logs.segment(*number).is_some_and(|segment| segment.room() >= len);
+        let tidied = || self.tidied.get(queue.number()).copied().flatten();
+        self.logs.newest(queue).filter(roomy).or_else(|| {
+            // Where nothing is evicted, the order is of no account.
+            if self.evict { None } else { tidied().filter(roomy) }
+        })
+    }
+
+    /// Looks through a few records ahead of need, so that no command has to look through a whole
+    /// segment at once.
+    #[inline]
+    pub(super) fn pace(&mut self, queue: Queue, hashing: &RandomState, now: Seconds) {
+        if self.job.is_none() {
+            let newest = self.logs.newest(queue).and_then(|number| self.logs.segment(number));
+            let soon = newest.is_some_and(|open| open.room() < open.memory.len() / AHEAD_PART);
+            if !soon || self.arena.in_use() < self.arena.limit() || !self.begin_job(now) {
+                return;
+            }
+        }
+        // Long values are many times their records: they stay until their pages are needed.
+        let segment = self.job.and_then(|job| self.logs.segment(job.segment));
+        if segment.is_some_and(|segment| segment.paged == 0) {
+            self.work(hashing, now);
+        }
+    }
+
+    /// Chooses a segment to look through, if none is being looked through. `false` if there is none
+    /// that would give memory.
+    fn begin_job(&mut self, now: Seconds) -> bool {
+        if self.job.is_some() {
+            return true;
+        }
+        let part = if self.evict { WORTH_TIDYING } else { WORTH_TIDYING_WHEN_FULL };
+        let enough = self.arena.segment_bytes() as u32 / part;
+        let newest = Queue::ALL.map(|queue| self.logs.newest(queue));
+        let deadest = self
+            .logs
+            .iter()
+            .filter(|(number, _)| !newest.contains(&Some(*number)))
+            .map(|(number, segment)| (segment.dead(now), number, segment.queue))
+            .max_by_key(|(dead, ..)| *dead)
+            .filter(|(dead, ..)| *dead >= enough);
+        if let Some((_, segment, from)) = deadest {
+            self.job = Some(Job { segment, from, tidy: true, read: 0, write: 0 });
+        } else if self.evict
+            && let Some((segment, from)) = self.next_victim()
+        {
+            self.logs.detach(segment, Queue::Main);
+            self.job = Some(Job { segment, from, tidy: false, read: 0, write: 0 });
+        } else {
+            return false;
+        }
+        for tidied in &mut self.tidied {
+            if *tidied == self.job.map(|job| job.segment) {
+                *tidied = None;
+            }
+        }
+        true
+    }
+
+    /// The segment whose turn it is to be looked through, and its log.
+    fn next_victim(&self) -> Option<(u32, Queue)> {
+        let probation = Queue::ALL.into_iter().filter(|queue| *queue != Queue::Main);
+        let oldest = |queue| {
+            let (number, newest) = self.logs.oldest(queue)?;
+            Some((number, newest, queue, self.logs.segment(number)?.begun))
+        };
+        let candidates: [_; 3] = {
+            let mut candidates = probation.clone().map(oldest);
+            std::array::from_fn(|_| candidates.next().flatten())
+        };
+        let urgent = |alone: bool| {
+            let sealed =
+                candidates.into_iter().flatten().filter(move |(_, newest, ..)| alone || !newest);
+            sealed.max_by_key(|(_, _, queue, begun)| match queue {
+                Queue::Probation(class) => self.policy.urgency(*class, *begun),
+                Queue::Main => 0,
+            })
+        };
+        let bytes = probation.map(|queue| self.logs.bytes(queue)).sum();
+        let on_probation = || urgent(false).map(|(number, _, queue, _)| (number, queue));
+        let main = |alone: bool| {
+            let (number, newest) = self.logs.oldest(Queue::Main)?;
+            (alone || !newest).then_some((number, Queue::Main))
+        };
+        let first = if self.policy.crowded(bytes) { on_probation() } else { None };
+        // Segments that records are still appended to come last.
+        first
+            .or_else(|| main(false))
+            .or_else(on_probation)
+            .or_else(|| urgent(true).map(|(number, _, queue, _)| (number, queue)))
+            .or_else(|| main(true))
+    }
+
+    /// Looks at the next few records of the job.
+    fn work(&mut self, hashing: &RandomState, now: Seconds) {
+        let Some(mut job) = self.job else { return };
+        let mut batch = [None; BATCH];
+        let mut read = job.read;
+        if let Some(segment) = self.logs.segment(job.segment) {
+            for entry in &mut batch {
+                let bytes = segment.memory.get(read as usize..segment.used as usize);
+                let Some((head, extent)) = bytes.and_then(Head::read) else { break };
+                let key = bytes.and_then(|bytes| bytes.get(extent.key..extent.value));
+                let hash = hashing.hash_one(key.unwrap_or_default());
+                if !head.dead
+                    && let Some(line) = self.index.line(hash)
+                {
+                    arena::prefetch(line);
+                }
+                *entry = Some((read, head, extent, hash));
+                read += extent.end as u32;
+            }
+        }
+        let mean = self.mean_cost();
+        let mut at_end = true;
+        for (offset, head, extent, hash) in batch.into_iter().flatten() {
+            at_end = false;
+            job.read = offset + extent.end as u32;
+            // Told apart from what is behind it while it is being moved.
+            self.job = Some(job);
+            if !head.dead {
+                let place = self.logs.place(job.segment, offset);
+                if let Some(slot) = self.index.find_place(hash, place) {
+                    let found = Found { slot, place, head, extent };
+                    job.write += self.pass(&job, &found, hash, mean, hashing, now);
+                    if head.pages.is_some() {
+                        // One long value may be all that is needed.
+                        break;
+                    }
+                }
+            }
+        }
+        self.job = Some(job);
+        if at_end {
+            self.finish(job);
+        }
+    }
+
+    /// Decides about a record whose turn it is. By how much the front of its segment has grown.
+    fn pass(
+        &mut self,
+        job: &Job,
+        found: &Found,
+        hash: u64,
+        mean: u64,
+        hashing: &RandomState,
+        now: Seconds,
+    ) -> u32 {
+        let weight = found.weight();
+        let uses = self.index.uses(found.slot);
+        let expired = found.head.header.expired(now);
+        let cost = u64::from(weight.len) + u64::from(weight.paged) + INDEX_COST;
+        let stays = if self.spared == Some(found.place) || (job.tidy && !expired) {
+            Some(uses)
+        } else if expired {
+            None
+        } else {
+            Policy::judge(job.from, uses, cost, mean)
+        };
+        let Some(uses) = stays else {
+            self.index.remove(hash, found.slot, |place| hash_at(&self.logs, hashing, place));
+            self.discard(found, None);
+            self.count_removal(&found.head.header, expired, now);
+            if !expired {
+                let from_probation = job.from != Queue::Main;
+                self.ghosts.add(hash, from_probation, self.index.len());
+            }
+            return 0;
+        };
+        self.index.put_uses(found.slot, uses);
+        let target = if job.tidy {
+            self.tidied.get(job.from.number()).copied().flatten()
+        } else {
+            self.logs.newest(Queue::Main)
+        };
+        let elsewhere = target.and_then(|number| {
+            let segment = self.logs.segment(number)?;
+            (number != job.segment && segment.room() >= weight.len as usize)
+                .then_some((number, segment.used))
+        });
+        let (segment, offset) = elsewhere.unwrap_or((job.segment, job.write));
+        let place = self.logs.place(segment, offset);
+        if place != found.place {
+            self.logs.copy(found.place, place, weight.len as usize);
+        }
+        self.index.put_place(found.slot, place);
+        if self.spared == Some(found.place) {
+            self.spared = Some(place);
+        }
+        if elsewhere.is_none() {
+            return weight.len;
+        }
+        if let Some(segment) = self.logs.segment_mut(segment) {
+            segment.used += weight.len;
+        }
+        self.logs.leave(job.segment, weight);
+        self.logs.enter(segment, weight);
+        0
+    }
+
+    /// What is left of a segment that was looked through is its front, or nothing.
+    fn finish(&mut self, job: Job) {
+        self.job = None;
+        if job.write == 0 {
+            return self.logs.end(job.segment);
+        }
+        if let Some(segment) = self.logs.segment_mut(job.segment) {
+            segment.cut(job.write);
+        }
+        if !job.tidy {
+            self.logs.attach(job.segment);
+        } else if let Some(tidied) = self.tidied.get_mut(job.from.number()) {
+            *tidied = Some(job.segment);
+        }
+    }
+}
+
+/// How many records are looked at in one go: so many memory accesses overlap.
+const BATCH: usize = 16;
+
+/// A segment is tidied if this part of it is dead: to free one, at most three others are copied.
+const WORTH_TIDYING: u32 = 4;
+
+/// The same where nothing is evicted: what is dead is all there is to be had.
+const WORTH_TIDYING_WHEN_FULL: u32 = 64;
+
+/// Looking ahead begins when this part of the open segment is left: enough to be done before it is
+/// full, late enough that what is freed does not lie idle.
+const AHEAD_PART: usize = 8;

@@ -1,0 +1,215 @@
+//! How a shard writes records: over what was there, or at the end of a log.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "offsets are within a segment, of at most 1 MiB"
+)]
+
+use larder_protocol::{Header, NewValue, Seconds};
+
+use super::{Found, Hashed, INDEX_COST, Preparation, Prepared, Shard, hash_at};
+use crate::index::Place;
+use crate::log::Weight;
+use crate::policy::{Policy, Queue};
+use crate::record::{self, Head, MIN_PAGED};
+
+/// What of a value goes into its record.
+enum Inline<'a> {
+    /// These bytes, one part after the other.
+    New(&'a [u8], &'a [u8]),
+    /// The bytes of an older record, and more before or behind them.
+    Old { from: Place, len: usize, at: usize, more: &'a [u8], more_at: usize },
+}
+
+impl<'a> Inline<'a> {
+    /// What is not in pages, of which there are `paged` bytes, of a value.
+    fn of(value: &'a NewValue<'_>, paged: usize, old: Option<&Found>) -> Self {
+        let inline = |old: &Found| {
+            let from = old.place + old.extent.value as u32;
+            (from, old.extent.end - old.extent.value)
+        };
+        match (value, old.map(inline)) {
+            (NewValue::Append(more), Some((from, len))) => {
+                Self::Old { from, len, at: 0, more, more_at: len }
+            }
+            (NewValue::Prepend(more), Some((from, len))) => {
+                Self::Old { from, len, at: more.len(), more, more_at: 0 }
+            }
+            _ => {
+                let (first, second) = value.parts(&[]);
+                Self::New(first.get(paged..).unwrap_or_default(), second)
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Writes a value over one of the same length. `false` if it has to go elsewhere.
+    #[inline]
+    pub(super) fn overwrite(
+        &mut self,
+        found: &Found,
+        header: Header,
+        value: &NewValue<'_>,
+    ) -> bool {
+        let len = found.head.value_len as usize;
+        if matches!(value, NewValue::Append(_) | NewValue::Prepend(_))
+            || value.len_after(len) != len
+            || len >= MIN_PAGED
+            || !record::same_shape(&header, &found.head.header)
+        {
+            return false;
+        }
+        self.put_header(found, header);
+        let (first, second) = value.parts(&[]);
+        if let Some(bytes) = self.logs.at_mut(found.place) {
+            write_parts(bytes, found.extent.value, [first, second]);
+        }
+        self.counters.stored += 1;
+        self.use_once(found);
+        true
+    }
+
+    /// Writes a record, in place of `old` if there is one. `false` if there is no room.
+    pub(super) fn put(
+        &mut self,
+        key: Hashed<'_>,
+        old: Option<Found>,
+        header: Header,
+        value: &NewValue<'_>,
+        prepared: &mut Preparation,
+        now: Seconds,
+    ) -> bool {
+        let old_len = old.map_or(0, |old| old.head.value_len as usize);
+        let value_len = value.len_after(old_len);
+        let Ok(value_len_32) = u32::try_from(value_len) else { return false };
+        // A head alone is written anew with the same pages.
+        let keeps_pages = matches!(value, NewValue::Append([])) && value_len >= MIN_PAGED;
+        let used = if value_len < MIN_PAGED || keeps_pages { None } else { Some(prepared) };
+        // What is not used is dropped by the caller, outside of the lock.
+        let (long, from) = match used.map(|prepared| std::mem::replace(prepared, Preparation::None))
+        {
+            None => (None, None),
+            Some(Preparation::Made(Prepared { long, from })) => (Some(long), from),
+            Some(Preparation::None | Preparation::Failed) => return false,
+        };
+        let len = record::record_len(&header, key.key.len(), value_len);
+        let queue = self.queue_of_new(key, old.as_ref(), len, value_len);
+        self.spared = old.map(|old| old.place);
+        let roomy = self.make_room(queue, len, key.hashing, now);
+        let spared = self.spared.take();
+        let Some(segment) = roomy else { return false };
+        // Its place may have changed as room was made.
+        let old = match (old, spared) {
+            (Some(old), Some(place)) => {
+                self.index.find_place(key.hash, place).map(|slot| Found { slot, place, ..old })
+            }
+            _ => None,
+        };
+        let number = match (long, old) {
+            (Some(long), _) => Some(self.longs.insert(long)),
+            (None, Some(old)) if keeps_pages => old.head.pages,
+            _ => None,
+        };
+        let Some(offset) = self.logs.segment(segment).map(|segment| segment.used) else {
+            return false;
+        };
+        let place = self.logs.place(segment, offset);
+        let head = Head {
+            header,
+            key_len: key.key.len() as u8,
+            value_len: value_len_32,
+            pages: number,
+            dead: false,
+        };
+        let inline = match &from {
+            // The rest is all that is not in pages.
+            Some((_, rest)) => Inline::New(rest, &[]),
+            None => Inline::of(value, record::paged_len(value_len), old.as_ref()),
+        };
+        let written = self.write(place, len, &head, key.key, &inline);
+        debug_assert!(written.is_some(), "a record has the room that was made for it");
+        if let Some(segment) = self.logs.segment_mut(segment) {
+            segment.used += len as u32;
+        }
+        let paged = record::paged_len(value_len) as u32;
+        self.logs.enter(segment, Weight { len: len as u32, paged, exptime: header.exptime });
+        self.payload += (key.key.len() + value_len) as u64;
+        if let Queue::Probation(_) = queue {
+            self.policy.arrived += len as u64 + u64::from(paged);
+        }
+        if let Some(old) = old {
+            let kept = if keeps_pages { old.head.pages } else { None };
+            self.discard(&old, kept);
+            self.use_once(&old);
+            self.index.put_place(old.slot, place);
+        } else {
+            let Self { index, logs, .. } = self;
+            index.insert(key.hash, place, 0, |place| hash_at(logs, key.hashing, place));
+        }
+        // A head alone is no new value.
+        self.counters.stored += u64::from(!matches!(value, NewValue::Append([])));
+        self.pace(queue, key.hashing, now);
+        true
+    }
+
+    /// Writes a record.
+    fn write(
+        &mut self,
+        place: Place,
+        len: usize,
+        head: &Head,
+        key: &[u8],
+        value: &Inline<'_>,
+    ) -> Option<()> {
+        let bytes = self.logs.at_mut(place)?.get_mut(..len)?;
+        let extent = head.write(bytes)?;
+        bytes.get_mut(extent.key..extent.value)?.copy_from_slice(key);
+        match *value {
+            Inline::New(first, second) => write_parts(bytes, extent.value, [first, second]),
+            Inline::Old { from, len, at, more, more_at } => {
+                write_parts(bytes, extent.value + more_at, [more, &[]]);
+                self.logs.copy(from, place + (extent.value + at) as u32, len)?;
+            }
+        }
+        Some(())
+    }
+
+    /// Where a new record belongs.
+    #[inline]
+    fn queue_of_new(
+        &mut self,
+        key: Hashed<'_>,
+        old: Option<&Found>,
+        len: usize,
+        value_len: usize,
+    ) -> Queue {
+        let cost = (len + record::paged_len(value_len)) as u64 + INDEX_COST;
+        let items = self.index.len();
+        let mean = self.mean_cost();
+        if let Some(old) = old {
+            let segment = self.logs.segment(self.logs.segment_of(old.place));
+            return match segment.map(|segment| segment.queue) {
+                Some(Queue::Main) => Queue::Main,
+                _ => Policy::probation(cost, mean),
+            };
+        }
+        match self.ghosts.take(key.hash) {
+            Some(ghost) if ghost.age < items as u64 / 2 => {
+                if ghost.age < items as u64 / 10 {
+                    self.policy.came_back(ghost.from_probation, cost);
+                }
+                Queue::Main
+            }
+            _ => Policy::probation(cost, mean),
+        }
+    }
+}
+
+fn write_parts(bytes: &mut [u8], mut at: usize, parts: [&[u8]; 2]) {
+    for part in parts {
+        if let Some(place) = bytes.get_mut(at..at + part.len()) {
+            place.copy_from_slice(part);
+        }
+        at += part.len();
+    }
+}
