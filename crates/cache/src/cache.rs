@@ -86,10 +86,13 @@ impl Cache {
                 _ => Preparation::None,
             };
             let mut shard = self.lock(key.hash, now);
-            if matches!(op, Op::Store(_)) && shard.is_bare() && !self.has_room() {
+            if matches!(op, Op::Store(_)) && shard.is_short() && !self.has_room() {
                 drop(shard);
-                self.make_way(now);
+                let spare = self.make_way_until(|| self.arena.take(), now);
                 shard = self.lock(key.hash, now);
+                if let Some(spare) = spare {
+                    shard.put_spare(spare);
+                }
             }
             let done = shard.execute(key, op, now, &mut prepared, respond);
             if self.settle(&mut shard) {

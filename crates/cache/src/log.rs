@@ -40,6 +40,13 @@ impl Segment {
         self.memory.len() - self.used as usize
     }
 
+    /// Whether it is about time to make room for the next: enough is left for that to be done before
+    /// it is full, so little that what is freed does not lie idle for long.
+    #[inline]
+    pub(crate) fn is_nearly_full(&self) -> bool {
+        self.room() < self.memory.len() / 8
+    }
+
     /// Bytes that hold nothing wanted at `now`, as near as is known.
     pub(crate) fn dead(&self, now: Seconds) -> u32 {
         let expired = self.expiry.before(now).min(self.live);
@@ -239,8 +246,9 @@ impl Logs {
         !self.vacant.is_empty() || self.segments.len() < 1 << (u32::BITS - self.shift)
     }
 
-    /// Begins a segment at the end of a log, when so many bytes have arrived on probation.
-    pub(crate) fn begin(&mut self, memory: Memory, queue: Queue, begun: u64) {
+    /// Begins a segment at the end of a log, when so many bytes have arrived on probation. Its
+    /// number.
+    pub(crate) fn begin(&mut self, memory: Memory, queue: Queue, begun: u64) -> u32 {
         let segment = Some(Segment::new(memory, queue, begun));
         let number = if let Some(number) = self.vacant.pop() {
             if let Some(place) = self.segments.get_mut(number as usize) {
@@ -252,6 +260,7 @@ impl Logs {
             self.segments.len() as u32 - 1
         };
         self.log_mut(queue).order.push_back(number);
+        number
     }
 
     /// Takes a segment out of its log, and counts what it holds in another, where it is not yet

@@ -17,7 +17,7 @@ use larder_protocol::{
     decide,
 };
 
-use crate::arena::{self, Arena};
+use crate::arena::{self, Arena, Segment};
 use crate::ghosts::Ghosts;
 use crate::index::{Index, Place, Slot};
 use crate::log::{Logs, Weight};
@@ -44,6 +44,8 @@ pub(crate) struct Shard {
     job: Option<Job>,
     /// Of each log, a segment that was looked through and has room at its end.
     tidied: [Option<u32>; 4],
+    /// A segment for when one is needed, of a shard that has few.
+    spare: Option<Segment>,
     /// A record that stays although its turn may come, since it is about to be replaced.
     spared: Option<Place>,
     /// Long values that are gone, to be dropped outside of the lock.
@@ -130,6 +132,7 @@ impl Shard {
             policy: Policy::new(0),
             job: None,
             tidied: [None; 4],
+            spare: None,
             spared: None,
             remains: Vec::new(),
             arena: Arc::clone(arena),

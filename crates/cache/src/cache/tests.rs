@@ -521,3 +521,18 @@ fn threads_at_once_see_whole_values_and_leave_the_books_right() {
     });
     assert_accounts(&cache);
 }
+
+#[test]
+fn long_values_find_room_in_every_shard() {
+    for shards in [4, 32] {
+        for len in [8 << 10, 16 << 10, 300 << 10] {
+            let cache = Cache::new(&Options { shards: Some(shards), ..Options::default() });
+            let value = vec![b'x'; len];
+            let refused = (0..3 * (64 << 20) / len).filter(|number| {
+                matches!(set(&cache, &format!("key-{number}"), &value, 0), Outcome::NoMemory)
+            });
+            assert_eq!(refused.count(), 0, "values of {len} in {shards} shards");
+            assert_accounts(&cache);
+        }
+    }
+}

@@ -10,6 +10,8 @@ use larder_protocol::Seconds;
 
 use super::{Found, INDEX_COST, Shard, hash_at};
 use crate::arena;
+use crate::arena::Segment as Memory;
+use crate::log::Segment;
 use crate::policy::{Policy, Queue};
 use crate::record::Head;
 
@@ -20,12 +22,36 @@ pub(super) struct Job {
     segment: u32,
     /// Where its records come from.
     from: Queue,
-    /// Whether all that is live stays.
-    tidy: bool,
+    kind: Kind,
     /// The next record to look at.
     read: u32,
     /// Where the next that stays goes.
     write: u32,
+    /// From here on all that is live stays.
+    end: u32,
+    /// How many bytes had arrived on probation when it began.
+    begun: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Dead records go, the others move together.
+    Tidy,
+    /// The oldest segment of its log is judged, and was taken out of it.
+    Oldest,
+    /// The same of a segment that is still appended to, and stays where it is.
+    Open,
+}
+
+impl Job {
+    fn new(segment: u32, from: Queue, kind: Kind, end: u32, begun: u64) -> Self {
+        Self { segment, from, kind, read: 0, write: 0, end, begun }
+    }
+
+    /// Whether a record here stays as long as it is live.
+    fn keeps(&self, offset: u32) -> bool {
+        offset >= self.end
+    }
 }
 
 impl Shard {
@@ -34,7 +60,7 @@ impl Shard {
     /// there is none to be had.
     pub(crate) fn give_up(&mut self, hashing: &RandomState, now: Seconds) -> bool {
         if !self.begin_job(now) {
-            return false;
+            return self.end_an_empty_one() || self.spare.take().is_some();
         }
         while self.job.is_some() && self.remains.is_empty() {
             self.work(hashing, now);
@@ -42,9 +68,19 @@ impl Shard {
         true
     }
 
-    /// Whether it has nothing to make room of.
-    pub(crate) fn is_bare(&self) -> bool {
-        self.logs.len() == 0
+    /// Whether it may come to need a segment that nothing of its own can make way for: all that it
+    /// has are appended to. In a cache full of long values no whole segment is free.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        let open = |queue: &Queue| self.logs.newest(*queue).is_some();
+        self.spare.is_none()
+            && self.logs.len() <= Queue::ALL.len()
+            && self.logs.len() == Queue::ALL.iter().filter(|queue| open(queue)).count()
+    }
+
+    /// Gives it a segment for when it needs one.
+    pub(crate) fn put_spare(&mut self, memory: Memory) {
+        self.spare = Some(memory);
     }
 
     /// When the item was used whose turn to leave is next.
@@ -82,10 +118,7 @@ impl Shard {
             if len > self.arena.segment_bytes() {
                 return None;
             }
-            if self.logs.may_begin()
-                && let Some(memory) = self.arena.take()
-            {
-                self.logs.begin(memory, queue, self.policy.arrived);
+            if self.begin(queue).is_some() {
                 continue;
             }
             if !self.give_up(hashing, now) {
@@ -96,6 +129,15 @@ impl Shard {
             jobs -= usize::from(self.job.is_none());
         }
         None
+    }
+
+    /// Begins a segment at the end of a log, if there is memory for it.
+    fn begin(&mut self, queue: Queue) -> Option<u32> {
+        if !self.logs.may_begin() {
+            return None;
+        }
+        let memory = self.arena.take().or_else(|| self.spare.take())?;
+        Some(self.logs.begin(memory, queue, self.policy.arrived))
     }
 
     /// The segment of a log that records of `len` bytes are appended to, if it has room.
@@ -116,14 +158,15 @@ impl Shard {
     pub(super) fn pace(&mut self, queue: Queue, hashing: &RandomState, now: Seconds) {
         if self.job.is_none() {
             let newest = self.logs.newest(queue).and_then(|number| self.logs.segment(number));
-            let soon = newest.is_some_and(|open| open.room() < open.memory.len() / AHEAD_PART);
+            let soon = newest.is_some_and(Segment::is_nearly_full);
             if !soon || self.arena.in_use() < self.arena.limit() || !self.begin_job(now) {
                 return;
             }
         }
+        let Some(job) = self.job else { return };
         // Long values are many times their records: they stay until their pages are needed.
-        let segment = self.job.and_then(|job| self.logs.segment(job.segment));
-        if segment.is_some_and(|segment| segment.paged == 0) {
+        let segment = self.logs.segment(job.segment);
+        if job.keeps(job.read) || segment.is_some_and(|segment| segment.paged == 0) {
             self.work(hashing, now);
         }
     }
@@ -140,60 +183,78 @@ impl Shard {
         let deadest = self
             .logs
             .iter()
-            .filter(|(number, _)| !newest.contains(&Some(*number)))
+            .filter(|(number, segment)| {
+                segment.is_nearly_full() || !newest.contains(&Some(*number))
+            })
             .map(|(number, segment)| (segment.dead(now), number, segment.queue))
             .max_by_key(|(dead, ..)| *dead)
             .filter(|(dead, ..)| *dead >= enough);
-        if let Some((_, segment, from)) = deadest {
-            self.job = Some(Job { segment, from, tidy: true, read: 0, write: 0 });
+        let arrived = self.policy.arrived;
+        let job = if let Some((_, segment, from)) = deadest {
+            Job::new(segment, from, Kind::Tidy, 0, arrived)
         } else if self.evict
             && let Some((segment, from)) = self.next_victim()
         {
-            self.logs.detach(segment, Queue::Main);
-            self.job = Some(Job { segment, from, tidy: false, read: 0, write: 0 });
+            // Above the limit it takes a segment as a whole.
+            let within = self.arena.in_use() <= self.arena.limit();
+            let open = within && newest.contains(&Some(segment));
+            let kind = if open { Kind::Open } else { Kind::Oldest };
+            if kind == Kind::Oldest {
+                self.logs.detach(segment, Queue::Main);
+            }
+            let end = self.logs.segment(segment).map_or(0, |segment| segment.used);
+            Job::new(segment, from, kind, end, arrived)
         } else {
             return false;
-        }
+        };
         for tidied in &mut self.tidied {
-            if *tidied == self.job.map(|job| job.segment) {
+            if *tidied == Some(job.segment) {
                 *tidied = None;
             }
         }
+        self.job = Some(job);
+        true
+    }
+
+    /// Gives up a segment that nothing was appended to.
+    fn end_an_empty_one(&mut self) -> bool {
+        let empty = self.logs.iter().find(|(_, segment)| segment.used == 0);
+        let Some((number, _)) = empty else { return false };
+        self.logs.end(number);
         true
     }
 
     /// The segment whose turn it is to be looked through, and its log.
     fn next_victim(&self) -> Option<(u32, Queue)> {
-        let probation = Queue::ALL.into_iter().filter(|queue| *queue != Queue::Main);
-        let oldest = |queue| {
+        let oldest = |queue: Queue| {
             let (number, newest) = self.logs.oldest(queue)?;
-            Some((number, newest, queue, self.logs.segment(number)?.begun))
-        };
-        let candidates: [_; 3] = {
-            let mut candidates = probation.clone().map(oldest);
-            std::array::from_fn(|_| candidates.next().flatten())
-        };
-        let urgent = |alone: bool| {
-            let sealed =
-                candidates.into_iter().flatten().filter(move |(_, newest, ..)| alone || !newest);
-            sealed.max_by_key(|(_, _, queue, begun)| match queue {
-                Queue::Probation(class) => self.policy.urgency(*class, *begun),
+            let segment = self.logs.segment(number).filter(|segment| segment.used > 0)?;
+            // Of few records that stand for much memory, the first came long before the last.
+            let sealed = !newest || segment.paged > segment.memory.len() as u64;
+            let urgency = match queue {
+                Queue::Probation(class) => self.policy.urgency(class, segment.begun),
                 Queue::Main => 0,
-            })
+            };
+            Some((urgency, sealed, (number, queue)))
         };
-        let bytes = probation.map(|queue| self.logs.bytes(queue)).sum();
-        let on_probation = || urgent(false).map(|(number, _, queue, _)| (number, queue));
-        let main = |alone: bool| {
-            let (number, newest) = self.logs.oldest(Queue::Main)?;
-            (alone || !newest).then_some((number, Queue::Main))
+        let [probation @ .., main] = Queue::ALL.map(oldest);
+        let of_probation = |even_open: bool| {
+            let some =
+                probation.into_iter().flatten().filter(|(_, sealed, _)| even_open || *sealed);
+            some.max_by_key(|(urgency, ..)| *urgency).map(|(.., victim)| victim)
         };
-        let first = if self.policy.crowded(bytes) { on_probation() } else { None };
+        let of_main = |even_open: bool| {
+            main.filter(|(_, sealed, _)| even_open || *sealed).map(|(.., victim)| victim)
+        };
+        let probation_logs = Queue::ALL.into_iter().filter(|queue| *queue != Queue::Main);
+        let bytes = probation_logs.map(|queue| self.logs.bytes(queue)).sum();
+        let first = if self.policy.crowded(bytes) { of_probation(false) } else { None };
         // Segments that records are still appended to come last.
         first
-            .or_else(|| main(false))
-            .or_else(on_probation)
-            .or_else(|| urgent(true).map(|(number, _, queue, _)| (number, queue)))
-            .or_else(|| main(true))
+            .or_else(|| of_main(false))
+            .or_else(|| of_probation(false))
+            .or_else(|| of_probation(true))
+            .or_else(|| of_main(true))
     }
 
     /// Looks at the next few records of the job.
@@ -255,7 +316,8 @@ impl Shard {
         let uses = self.index.uses(found.slot);
         let expired = found.head.header.expired(now);
         let cost = u64::from(weight.len) + u64::from(weight.paged) + INDEX_COST;
-        let stays = if self.spared == Some(found.place) || (job.tidy && !expired) {
+        let offset = self.logs.offset_of(found.place);
+        let stays = if self.spared == Some(found.place) || (job.keeps(offset) && !expired) {
             Some(uses)
         } else if expired {
             None
@@ -273,16 +335,23 @@ impl Shard {
             return 0;
         };
         self.index.put_uses(found.slot, uses);
-        let target = if job.tidy {
-            self.tidied.get(job.from.number()).copied().flatten()
-        } else {
-            self.logs.newest(Queue::Main)
-        };
-        let elsewhere = target.and_then(|number| {
+        let roomy = |number: u32| {
             let segment = self.logs.segment(number)?;
             (number != job.segment && segment.room() >= weight.len as usize)
                 .then_some((number, segment.used))
-        });
+        };
+        let elsewhere = if job.kind == Kind::Tidy {
+            self.tidied.get(job.from.number()).copied().flatten().and_then(roomy)
+        } else if job.keeps(offset) {
+            None
+        } else {
+            let newest = self.logs.newest(Queue::Main).and_then(roomy);
+            // Of a segment that goes to the main log as a whole, what stays is there already.
+            let promoted = job.kind == Kind::Open && job.from != Queue::Main;
+            newest.or_else(|| {
+                if promoted { self.begin(Queue::Main).map(|number| (number, 0)) } else { None }
+            })
+        };
         let (segment, offset) = elsewhere.unwrap_or((job.segment, job.write));
         let place = self.logs.place(segment, offset);
         if place != found.place {
@@ -306,16 +375,24 @@ impl Shard {
     /// What is left of a segment that was looked through is its front, or nothing.
     fn finish(&mut self, job: Job) {
         self.job = None;
-        if job.write == 0 {
+        if job.write == 0 && job.kind != Kind::Open {
             return self.logs.end(job.segment);
         }
         if let Some(segment) = self.logs.segment_mut(job.segment) {
             segment.cut(job.write);
+            if job.kind == Kind::Open {
+                // What it had then was judged: the others came later.
+                segment.begun = job.begun;
+            }
         }
-        if !job.tidy {
-            self.logs.attach(job.segment);
-        } else if let Some(tidied) = self.tidied.get_mut(job.from.number()) {
-            *tidied = Some(job.segment);
+        match job.kind {
+            Kind::Oldest => self.logs.attach(job.segment),
+            Kind::Tidy => {
+                if let Some(tidied) = self.tidied.get_mut(job.from.number()) {
+                    *tidied = Some(job.segment);
+                }
+            }
+            Kind::Open => {}
         }
     }
 }
@@ -328,7 +405,3 @@ const WORTH_TIDYING: u32 = 4;
 
 /// The same where nothing is evicted: what is dead is all there is to be had.
 const WORTH_TIDYING_WHEN_FULL: u32 = 64;
-
-/// Looking ahead begins when this part of the open segment is left: enough to be done before it is
-/// full, late enough that what is freed does not lie idle.
-const AHEAD_PART: usize = 8;
