@@ -1,9 +1,9 @@
 //! The memory of a cache.
 //!
-//! It comes from the system in *extents*, which are mappings, and goes to the cache as *segments*,
-//! or as *pages* of segments that hold large values. A [`Segment`] and [`Pages`] own their bytes
-//! alone and give them back when they are dropped, whenever that is: a connection may still be
-//! sending the pages of a value that the cache has forgotten.
+//! It comes from the system in *extents*, which are mappings of anonymous memory or of a file, and
+//! goes to the cache as *segments*, or as *pages* of segments that hold large values. A [`Segment`]
+//! and [`Pages`] own their bytes alone and give them back when they are dropped, whenever that is:
+//! a connection may still be sending the pages of a value that the cache has forgotten.
 //!
 //! Memory is only touched by those who write to it, and what is free beyond the limit goes back to
 //! the system, so that the process has as much as is in use, or was and is within the limit.
@@ -13,19 +13,24 @@
 //! [`Run`] that is made of it is the only way to those bytes.
 //!
 //! - `ledger`: whose every page is
+//! - `file`: memory that is a file, and what the next process finds in it
 #![expect(unsafe_code, reason = "memory that is shared out by hand has no safe interface")]
 
-use std::ops::{Deref, DerefMut};
+use std::fs::File;
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::{fmt, slice};
+use std::{fmt, io, slice};
 
-use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use parking_lot::{Mutex, MutexGuard};
 
+mod file;
 mod ledger;
 
 use ledger::{Held, Ledger};
+
+pub(crate) use file::Recovery;
 
 /// Bytes of a page.
 pub(crate) const PAGE_BYTES: usize = 4096;
@@ -36,7 +41,18 @@ const EXTENT_BYTES: usize = 64 << 20;
 /// Memory in segments, up to a limit.
 pub(crate) struct Arena {
     segment_bytes: usize,
+    backing: Backing,
     state: Mutex<State>,
+}
+
+enum Backing {
+    Anonymous,
+    /// The segments are in a file, after a header of so many bytes. The file is locked while it is
+    /// open.
+    File {
+        file: File,
+        header: u64,
+    },
 }
 
 struct State {
@@ -58,6 +74,13 @@ pub(crate) struct Pages {
     arena: Arc<Arena>,
 }
 
+/// The part of a file that belongs to the owner of its arena. The file is locked as long as this is
+/// there.
+pub(crate) struct Header {
+    map: MmapMut,
+    arena: Arc<Arena>,
+}
+
 /// The bytes of adjacent pages. To have one is to own them, but it does not give them back, and it
 /// is only good while its arena is there; so it is always part of something that sees to both.
 struct Run {
@@ -71,12 +94,20 @@ impl Arena {
     /// # Panics
     ///
     /// `segment_bytes` must be a power of two from 16 KiB to 1 MiB.
-    pub(crate) fn new(segment_bytes: usize) -> Self {
-        let sizes = 16 << 10..=1 << 20;
-        assert!(segment_bytes.is_power_of_two() && sizes.contains(&segment_bytes));
+    pub(crate) fn anonymous(segment_bytes: usize) -> Self {
+        Self::new(segment_bytes, Backing::Anonymous)
+    }
+
+    fn new(segment_bytes: usize, backing: Backing) -> Self {
+        assert!(Self::has_segments_of(segment_bytes));
         let ledger = Ledger::new(pages(segment_bytes), pages(EXTENT_BYTES));
         let state = Mutex::new(State { ledger, extents: Vec::new() });
-        Self { segment_bytes, state }
+        Self { segment_bytes, backing, state }
+    }
+
+    /// Whether segments can have so many bytes.
+    pub(crate) fn has_segments_of(bytes: usize) -> bool {
+        bytes.is_power_of_two() && (16 << 10..=1 << 20).contains(&bytes)
     }
 
     /// Bytes of each segment.
@@ -105,8 +136,8 @@ impl Arena {
     /// A segment; `None` if the limit is reached or the system has no memory.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Segment> {
         let mut state = self.state.lock();
-        if state.ledger.room() > 0 && state.ledger.warm() == 0 {
-            Self::warm_one(&mut state)?;
+        while state.ledger.room() > 0 && state.ledger.warm() == 0 {
+            self.warm_one(&mut state)?;
         }
         let held = state.ledger.take()?;
         let run = state.run(held);
@@ -117,7 +148,7 @@ impl Arena {
     pub(crate) fn take_pages(self: &Arc<Self>, pages: usize) -> Option<Pages> {
         let mut state = self.state.lock();
         while state.ledger.plan(pages).is_some_and(|segments| segments > state.ledger.warm()) {
-            Self::warm_one(&mut state)?;
+            self.warm_one(&mut state)?;
         }
         let held = state.ledger.take_pages(pages)?;
         let runs = held.into_iter().map(|held| state.run(held)).collect();
@@ -133,38 +164,89 @@ impl Arena {
         self.cool(&mut state);
     }
 
-    /// Makes one more free segment ready to be taken; `None` if the system has no memory.
-    fn warm_one(state: &mut State) -> Option<()> {
-        while !state.ledger.warm_one() {
-            Self::extend(state)?;
+    /// Makes one more free segment ready to be written to; `None` if the system has no memory.
+    ///
+    /// In a file the memory is asked for here, segment by segment. Nobody asks when a mapping is
+    /// written to: a process that writes where its tmpfs is full is killed. Asking for a whole
+    /// extent would take up to 64 MiB that the limit does not allow, and would have to be done
+    /// again for each segment that was given back to the system.
+    fn warm_one(&self, state: &mut MutexGuard<'_, State>) -> Option<()> {
+        let segment = loop {
+            if let Some(segment) = state.ledger.next_cold() {
+                break segment;
+            }
+            self.extend(state).ok()?;
+        };
+        let Backing::File { file, header } = &self.backing else {
+            state.ledger.put_warm(segment);
+            return Some(());
+        };
+        // The segment is in no list meanwhile, so nobody else comes upon it.
+        let offset = header + self.offset(segment);
+        let asked = MutexGuard::unlocked(state, || {
+            file::commit(file, offset, self.segment_bytes as u64).is_ok()
+        });
+        if asked {
+            state.ledger.put_warm(segment);
+        } else {
+            state.ledger.put_cold(segment);
         }
-        Some(())
+        // The limit may be another by now.
+        self.cool(state);
+        asked.then_some(())
     }
 
     /// Gives the memory of free segments beyond the limit back to the system: one at a time, and
     /// not under the lock.
     fn cool(&self, state: &mut MutexGuard<'_, State>) {
         while let Some(segment) = state.ledger.surplus() {
-            let (extent, offset) = state.place(segment * pages(self.segment_bytes));
-            let extent = extent.map(Arc::clone);
-            MutexGuard::unlocked(state, || {
-                if let Some(extent) = extent {
-                    forget(&extent, offset, self.segment_bytes);
+            match &self.backing {
+                Backing::Anonymous => {
+                    let (extent, offset) = state.place(segment * self.pages_per_segment());
+                    let extent = extent.map(Arc::clone);
+                    MutexGuard::unlocked(state, || {
+                        if let Some(extent) = extent {
+                            forget(&extent, offset, self.segment_bytes);
+                        }
+                    });
                 }
-            });
+                Backing::File { file, header } => {
+                    let offset = header + self.offset(segment);
+                    let len = self.segment_bytes as u64;
+                    MutexGuard::unlocked(state, || file::release(file, offset, len));
+                }
+            }
             state.ledger.put_cold(segment);
         }
     }
 
-    /// Maps another extent; `None` if the system has no memory, or there is no number for it.
-    fn extend(state: &mut State) -> Option<()> {
+    /// Maps another extent.
+    fn extend(&self, state: &mut State) -> io::Result<()> {
         if !state.ledger.can_extend() {
-            return None;
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
-        let extent = MmapOptions::new().len(EXTENT_BYTES).map_anon().ok()?;
-        state.extents.push(Arc::new(extent.into()));
+        let extent = match &self.backing {
+            Backing::Anonymous => MmapOptions::new().len(EXTENT_BYTES).map_anon()?.into(),
+            Backing::File { file, header } => {
+                let offset = header + state.extents.len() as u64 * EXTENT_BYTES as u64;
+                let end = offset + EXTENT_BYTES as u64;
+                if file.metadata()?.len() < end {
+                    file.set_len(end)?;
+                }
+                MmapOptions::new().offset(offset).len(EXTENT_BYTES).map_raw(file)?
+            }
+        };
+        state.extents.push(Arc::new(extent));
         state.ledger.extend();
-        Some(())
+        Ok(())
+    }
+
+    fn pages_per_segment(&self) -> u32 {
+        pages(self.segment_bytes)
+    }
+
+    fn offset(&self, segment: u32) -> u64 {
+        u64::from(segment) * self.segment_bytes as u64
     }
 }
 
@@ -222,11 +304,53 @@ impl Pages {
     pub(crate) fn runs_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
         self.runs.iter_mut().map(DerefMut::deref_mut)
     }
+
+    /// Which pages of the arena these are, run by run, in a file also to the next process.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = Range<u32>> {
+        self.runs.iter().map(|run| run.held.numbers())
+    }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
         self.arena.give(self.runs.iter());
+    }
+}
+
+impl Header {
+    fn new(arena: &Arc<Arena>, bytes: usize) -> io::Result<Self> {
+        let Backing::File { file, .. } = &arena.backing else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        // SAFETY: No extent has this part of the file, since they begin after it; and `Arena::file`
+        // makes one header of a file that it has locked, which stays locked while the arena is
+        // there. A process that ignores the lock breaks this, as it would any mapped file.
+        let map = unsafe { MmapOptions::new().len(bytes).map_mut(file)? };
+        Ok(Self { map, arena: Arc::clone(arena) })
+    }
+}
+
+impl Header {
+    /// Has the system write all of the file, header and segments, to where it is kept.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match &self.arena.backing {
+            Backing::File { file, .. } => file.sync_all(),
+            Backing::Anonymous => Ok(()),
+        }
+    }
+}
+
+impl Deref for Header {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
+impl DerefMut for Header {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.map
     }
 }
 
@@ -258,7 +382,7 @@ impl DerefMut for Run {
     }
 }
 
-/// Gives the memory of a free segment back to the system; it reads as zeros after.
+/// Gives anonymous memory of a free segment back to the system; it reads as zeros after.
 ///
 /// It can fail where memory is locked. Then it stays, and whoever takes the segment has it again.
 fn forget(extent: &MmapRaw, offset: usize, bytes: usize) {

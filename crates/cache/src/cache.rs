@@ -1,18 +1,23 @@
 //! The shards as one cache, and the memory they share.
 
-use std::fmt;
+use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{fmt, io, thread};
 
 use ahash::RandomState;
 use larder_protocol::{Mode, Op, Outcome, Piecewise, Seconds, Store};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::arena::{Arena, PAGE_BYTES, Pages};
-use crate::long::Long;
+use crate::arena::{Arena, PAGE_BYTES, Pages, Recovery};
+use crate::image::{Geometry, Image, Opened};
+use crate::label::Label;
+use crate::long::{self, Long};
 use crate::options::Options;
 use crate::record::paged_len;
+use crate::restored::Restored;
 use crate::shard::{Before, Hashed, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
@@ -22,6 +27,8 @@ pub struct Cache {
     /// Keys are hashed under seeds of this process, so that no client can aim at one shard.
     hashing: RandomState,
     arena: Arc<Arena>,
+    /// The file that the arena is, for the next process.
+    image: Option<Arc<Image>>,
     limit: AtomicU64,
     /// Bytes of the limit that are lent to others.
     lent: AtomicU64,
@@ -52,13 +59,47 @@ impl Cache {
     /// An empty cache.
     pub fn new(options: &Options) -> Self {
         let shards = options.shards();
-        let arena = Arc::new(Arena::new(options.segment_bytes()));
-        let shard = |number| Mutex::new(Shard::new(number, shards, &arena, options.evict));
+        let arena = Arc::new(Arena::anonymous(options.segment_bytes()));
+        let shards = (0..shards).map(|number| Shard::new(number, shards, &arena, options.evict));
+        Self::of(shards.collect(), arena, RandomState::new(), options.memory_limit)
+    }
+
+    /// A cache whose memory is a file, best one that is in memory itself, as on a tmpfs: the next
+    /// process to open it has the same items, whether this one closed it or was killed. The limit
+    /// does not count its first 12 KiB.
+    ///
+    /// A file that is there keeps its number of shards. It is refused if another process has it.
+    ///
+    /// # Errors
+    ///
+    /// The file has something else in it, or is in use, or the system refuses it.
+    pub fn open(options: &Options, path: &Path, now: Seconds) -> io::Result<(Self, Restored)> {
+        let wanted = Geometry { segment_bytes: options.segment_bytes(), shards: options.shards() };
+        let Opened { image, recovery, unusable } = Image::open(path, wanted)?;
+        let image = Arc::new(image);
+        let hashing = image.hashing();
+        let arena = Arc::clone(recovery.arena());
+        let shards = 0..image.geometry().shards;
+        let mut shards: Vec<_> =
+            shards.map(|number| Shard::in_file(number, &image, &arena, options.evict)).collect();
+        let (recovery, mut restored) = restore(&mut shards, recovery, &image, &hashing, now);
+        restored.unusable = unusable;
+        // Nothing is free until it is known what the items make do with.
+        recovery.finish(0);
+        let mut cache = Self::of(shards, arena, hashing, options.memory_limit);
+        cache.flush = Flush(AtomicU64::new(image.flush()));
+        cache.image = Some(image);
+        cache.make_way_to_limit(now);
+        Ok((cache, restored))
+    }
+
+    fn of(shards: Vec<Shard>, arena: Arc<Arena>, hashing: RandomState, limit: u64) -> Self {
         let cache = Self {
-            shards: (0..shards).map(|number| CacheLine(shard(number))).collect(),
-            hashing: RandomState::new(),
+            shards: shards.into_iter().map(|shard| CacheLine(Mutex::new(shard))).collect(),
+            hashing,
             arena,
-            limit: AtomicU64::new(options.memory_limit),
+            image: None,
+            limit: AtomicU64::new(limit),
             lent: AtomicU64::new(0),
             overhead: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
@@ -69,6 +110,16 @@ impl Cache {
         }
         cache.share_out(0);
         cache
+    }
+
+    /// Has all of a file written to where it is kept, and notes that this is so: nothing may be
+    /// done to the cache after that. It need not be called where the file is in memory.
+    ///
+    /// # Errors
+    ///
+    /// The system's. Then the file is good until the machine stops.
+    pub fn close(&self) -> io::Result<()> {
+        self.image.as_ref().map_or(Ok(()), |image| image.close())
     }
 
     /// Does `op` to `key`, a key of 1 to 250 bytes, and gives the answer to `respond`, which runs
@@ -146,6 +197,9 @@ impl Cache {
             drop(self.enter(&shard.0, now));
         }
         self.flush.ask(at);
+        if let Some(image) = &self.image {
+            image.note_flush(self.flush.0.load(Ordering::Relaxed));
+        }
         if at == 0 {
             // Memory is given back at once, not as keys are asked for.
             for shard in &self.shards {
@@ -159,7 +213,7 @@ impl Cache {
     pub fn set_memory_limit(&self, bytes: u64, now: Seconds) {
         self.limit.store(bytes, Ordering::Relaxed);
         self.share_out(now);
-        self.make_way_until(|| (self.arena.in_use() <= self.arena.limit()).then_some(()), now);
+        self.make_way_to_limit(now);
     }
 
     /// So many bytes more of the limit are used by others, or fewer: the items make do with the
@@ -284,7 +338,8 @@ impl Cache {
                 (part, run) = (later, rest);
             }
         }
-        Some(long.extended(pages))
+        let check = self.image.as_ref().map(|image| long::checksum(&pages, image.secret()));
+        Some(long.extended(pages, check))
     }
 
     /// Takes pages, and makes room for them if there is none.
@@ -294,6 +349,10 @@ impl Cache {
             return None;
         }
         self.make_way_until(|| self.arena.take_pages(number), now)
+    }
+
+    fn make_way_to_limit(&self, now: Seconds) {
+        self.make_way_until(|| (self.arena.in_use() <= self.arena.limit()).then_some(()), now);
     }
 
     /// Has shards give up memory in turn until something is to be had, or nothing more to give up.
@@ -392,6 +451,44 @@ impl Cache {
     }
 }
 
+/// Fills empty shards with what a file has: several at a time, as many as there are processors.
+fn restore(
+    shards: &mut [Shard],
+    mut recovery: Recovery,
+    image: &Image,
+    hashing: &RandomState,
+    now: Seconds,
+) -> (Recovery, Restored) {
+    let mut segments: Vec<_> = shards.iter().map(|_| Vec::new()).collect();
+    for number in 0..recovery.segments() {
+        let memory = recovery.segment(number);
+        let Some(label) = memory.and_then(|memory| Label::read(memory, image.secret())) else {
+            continue;
+        };
+        let shard = usize::from(label.shard);
+        let Some(its) = segments.get_mut(shard) else { continue };
+        if label.number >= image.past(shard).first_segment {
+            its.extend(recovery.claim(number).map(|memory| (label, memory)));
+        }
+    }
+    let recovery = Mutex::new(recovery);
+    let restored = Mutex::new(Restored::default());
+    let tasks = Mutex::new(shards.iter_mut().zip(segments));
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let Some((shard, segments)) = tasks.lock().next() else { return };
+                    let found = shard.restore(segments, &recovery, hashing, now);
+                    restored.lock().add(&found);
+                }
+            });
+        }
+    });
+    (recovery.into_inner(), restored.into_inner())
+}
+
 /// So many keys at most are expected at once: a processor has not many more accesses under way.
 const MAX_EXPECTED: usize = 16;
 
@@ -429,6 +526,15 @@ impl Flush {
         let flush = self.0.load(Ordering::Acquire);
         let at = flush & u64::from(u32::MAX);
         (flush != 0 && at <= u64::from(now)).then_some(flush)
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        if self.image.is_some() {
+            // What is given back from here on is the next process's, even if it is above the limit.
+            self.arena.set_limit(usize::MAX);
+        }
     }
 }
 

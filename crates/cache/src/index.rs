@@ -50,8 +50,14 @@ pub(crate) struct Slot {
 
 impl Index {
     pub(crate) fn new() -> Self {
+        Self::with_room(0)
+    }
+
+    /// An empty one that so many items can be added to before it grows.
+    pub(crate) fn with_room(items: usize) -> Self {
+        let buckets = items as u64 * 100 / GROW_AT + 1;
         Self {
-            table: Table::new(MIN_BUCKETS),
+            table: Table::new(u32::try_from(buckets).unwrap_or(u32::MAX).max(MIN_BUCKETS)),
             old: Table::new(0),
             emptied: IDLE,
             swept: IDLE,

@@ -16,20 +16,27 @@
 //! - `log`: segments of records, in the order they were written
 //! - `record`: one item, byte by byte
 //! - `long`: values in pages that connections share
-//! - `arena`: the memory of segments and pages
+//! - `arena`: the memory of segments and pages, or the file
+//! - `image`: what a file says of the cache, for the next process
+//! - `label`: what a segment in a file says of itself
+//! - `restored`: what of a file was of use
 //! - `stats`: what is counted
 mod arena;
 mod cache;
 mod ghosts;
+mod image;
 mod index;
+mod label;
 mod log;
 mod long;
 mod options;
 mod policy;
 mod record;
+mod restored;
 mod shard;
 mod stats;
 
 pub use cache::Cache;
 pub use options::Options;
+pub use restored::Restored;
 pub use stats::Stats;

@@ -10,8 +10,9 @@ use larder_protocol::Seconds;
 
 use crate::arena::Segment as Memory;
 use crate::index::Place;
+use crate::label::{self, Label};
 use crate::policy::Queue;
-use crate::record::Head;
+use crate::record::{self, Extent, Head};
 
 /// Memory that records are appended to, and what is known of them.
 #[repr(C)]
@@ -20,6 +21,8 @@ pub(crate) struct Segment {
     /// How many bytes had arrived on probation when it was begun.
     pub(crate) begun: u64,
     pub(crate) queue: Queue,
+    /// Where its records begin: behind the label that it has in a file.
+    start: u32,
     /// Where the next record goes.
     pub(crate) used: u32,
     /// Bytes of records that are still wanted, as far as is known.
@@ -31,8 +34,13 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    fn new(memory: Memory, queue: Queue, begun: u64) -> Self {
-        Self { memory, begun, queue, used: 0, live: 0, paged: 0, expiry: Expiry::default() }
+    fn new(memory: Memory, queue: Queue, begun: u64, start: u32) -> Self {
+        let expiry = Expiry::default();
+        Self { memory, begun, queue, start, used: start, live: 0, paged: 0, expiry }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used == self.start
     }
 
     #[inline]
@@ -50,21 +58,7 @@ impl Segment {
     /// Bytes that hold nothing wanted at `now`, as near as is known.
     pub(crate) fn dead(&self, now: Seconds) -> u32 {
         let expired = self.expiry.before(now).min(self.live);
-        self.used - self.live + expired
-    }
-
-    /// Its records end here. When they expire is found out anew, since joined moments grow vaguer
-    /// with each record that leaves.
-    pub(crate) fn cut(&mut self, used: u32) {
-        self.used = used;
-        self.expiry = Expiry::default();
-        let mut bytes = self.memory.get(..used as usize).unwrap_or_default();
-        while let Some((head, extent)) = Head::read(bytes) {
-            if !head.dead && head.header.exptime != 0 {
-                self.expiry.add(head.header.exptime, extent.end as u32);
-            }
-            bytes = bytes.get(extent.end..).unwrap_or_default();
-        }
+        self.used - self.start - self.live + expired
     }
 
     /// Bytes of its records and their pages.
@@ -157,6 +151,21 @@ pub(crate) struct Logs {
     queues: [Log; 4],
     /// A place is a segment's number, then so many bits of offset.
     shift: u32,
+    /// What is written into segments that are in a file.
+    labels: Option<Labels>,
+    /// Bytes of a segment before its records: of its label, in a file.
+    start: u32,
+    /// Bytes before each record: of its seal, in a file.
+    seal: u32,
+}
+
+/// What labels and seals of one shard are written with.
+#[derive(Clone, Copy, Debug)]
+struct Labels {
+    secret: u64,
+    shard: u16,
+    /// The number of the next segment in the order of them.
+    next: u64,
 }
 
 /// Segments in the order they were begun; records are appended to the last.
@@ -170,8 +179,70 @@ struct Log {
 impl Logs {
     /// None yet, of segments of so many bytes, a power of two.
     pub(crate) fn new(segment_bytes: usize) -> Self {
-        let queues = Default::default();
-        Self { segments: Vec::new(), vacant: Vec::new(), queues, shift: segment_bytes.ilog2() }
+        Self {
+            segments: Vec::new(),
+            vacant: Vec::new(),
+            queues: Default::default(),
+            shift: segment_bytes.ilog2(),
+            labels: None,
+            start: 0,
+            seal: 0,
+        }
+    }
+
+    /// None yet, of a shard whose segments are in a file, and are numbered from `next` on.
+    pub(crate) fn in_file(segment_bytes: usize, secret: u64, shard: u16, next: u64) -> Self {
+        Self {
+            labels: Some(Labels { secret, shard, next }),
+            start: label::BYTES,
+            seal: size_of::<u32>() as u32,
+            ..Self::new(segment_bytes)
+        }
+    }
+
+    /// The number that the next segment of a file will have.
+    pub(crate) fn next_label(&self) -> u64 {
+        self.labels.map_or(0, |labels| labels.next)
+    }
+
+    /// What seals are made with, in a file.
+    pub(crate) fn secret(&self) -> Option<u64> {
+        self.labels.map(|labels| labels.secret)
+    }
+
+    /// Bytes of a segment before its records.
+    pub(crate) fn start(&self) -> u32 {
+        self.start
+    }
+
+    /// The most that all of a record can take.
+    pub(crate) fn max_len(&self) -> usize {
+        (1 << self.shift) - self.start as usize
+    }
+
+    /// What a record takes that ends so many bytes from where it begins.
+    #[inline]
+    pub(crate) fn len_with_seal(&self, end: usize) -> u32 {
+        self.seal + end as u32
+    }
+
+    /// What an item means to the segment it is in.
+    #[inline]
+    pub(crate) fn weight(&self, head: &Head, extent: &Extent) -> Weight {
+        let paged = record::paged_len(head.value_len as usize) as u32;
+        Weight { len: self.len_with_seal(extent.end), paged, exptime: head.header.exptime }
+    }
+
+    /// The place of a record whose seal, if there are seals, begins at an offset.
+    #[inline]
+    pub(crate) fn place_behind_seal(&self, segment: u32, offset: u32) -> Place {
+        self.place(segment, offset + self.seal)
+    }
+
+    /// The records of a segment between two offsets, each with where its seal begins.
+    pub(crate) fn records(&self, number: u32, from: u32, to: u32) -> Records<'_> {
+        let memory = self.segment(number).map_or(&[][..], |segment| &segment.memory);
+        Records { memory: memory.get(..to as usize).unwrap_or_default(), at: from, seal: self.seal }
     }
 
     #[inline]
@@ -249,8 +320,28 @@ impl Logs {
     /// Begins a segment at the end of a log, when so many bytes have arrived on probation. Its
     /// number.
     pub(crate) fn begin(&mut self, memory: Memory, queue: Queue, begun: u64) -> u32 {
-        let segment = Some(Segment::new(memory, queue, begun));
-        let number = if let Some(number) = self.vacant.pop() {
+        let mut segment = Segment::new(memory, queue, begun, self.start);
+        self.label_anew(&mut segment);
+        let number = self.add(segment);
+        self.log_mut(queue).order.push_back(number);
+        number
+    }
+
+    /// Takes over a segment that another process has left, as the newest of its log.
+    pub(crate) fn adopt(&mut self, memory: Memory, label: &Label) -> u32 {
+        let mut segment = Segment::new(memory, label.queue, 0, self.start);
+        segment.used = label.used;
+        let number = self.add(segment);
+        self.log_mut(label.queue).order.push_back(number);
+        if let Some(labels) = &mut self.labels {
+            labels.next = labels.next.max(label.number + 1);
+        }
+        number
+    }
+
+    fn add(&mut self, segment: Segment) -> u32 {
+        let segment = Some(segment);
+        if let Some(number) = self.vacant.pop() {
             if let Some(place) = self.segments.get_mut(number as usize) {
                 *place = segment;
             }
@@ -258,9 +349,18 @@ impl Logs {
         } else {
             self.segments.push(segment);
             self.segments.len() as u32 - 1
-        };
-        self.log_mut(queue).order.push_back(number);
-        number
+        }
+    }
+
+    /// Writes a label that makes a segment the newest.
+    fn label_anew(&mut self, segment: &mut Segment) {
+        if let Some(labels) = &mut self.labels {
+            let Labels { secret, shard, next } = *labels;
+            let (queue, used) = (segment.queue, segment.used);
+            let label = Label { number: next, shard, queue, used, job: None };
+            label.write(&mut segment.memory, secret);
+            labels.next += 1;
+        }
     }
 
     /// Takes a segment out of its log, and counts what it holds in another, where it is not yet
@@ -273,18 +373,32 @@ impl Logs {
         log.bytes -= bytes;
         log.order.retain(|other| *other != number);
         self.log_mut(to).bytes += bytes;
+        if self.labels.is_some()
+            && let Some(segment) = self.segment_mut(number)
+        {
+            label::put_queue(&mut segment.memory, to);
+        }
     }
 
     /// Puts a detached segment at the end of the log it is counted in.
     pub(crate) fn attach(&mut self, number: u32) {
-        if let Some(queue) = self.segment(number).map(|segment| segment.queue) {
-            self.log_mut(queue).order.push_back(number);
+        let Some(mut segment) = self.segments.get_mut(number as usize).and_then(Option::take)
+        else {
+            return;
+        };
+        self.label_anew(&mut segment);
+        self.log_mut(segment.queue).order.push_back(number);
+        if let Some(place) = self.segments.get_mut(number as usize) {
+            *place = Some(segment);
         }
     }
 
     /// Gives up a segment that holds nothing wanted.
     pub(crate) fn end(&mut self, number: u32) {
-        if let Some(segment) = self.segments.get_mut(number as usize).and_then(Option::take) {
+        if let Some(mut segment) = self.segments.get_mut(number as usize).and_then(Option::take) {
+            if self.labels.is_some() {
+                label::erase(&mut segment.memory);
+            }
             self.log_mut(segment.queue).order.retain(|other| *other != number);
             self.vacant.push(number);
         }
@@ -314,6 +428,93 @@ impl Logs {
         }
         let queue = segment.queue;
         self.log_mut(queue).bytes -= u64::from(weight.len) + u64::from(weight.paged);
+    }
+
+    /// A record of so many bytes, with its seal, was written where the next one goes.
+    #[inline]
+    pub(crate) fn grow(&mut self, number: u32, len: u32) {
+        let labelled = self.labels.is_some();
+        let Some(segment) = self.segment_mut(number) else { return };
+        segment.used += len;
+        if labelled {
+            label::put_used(&mut segment.memory, segment.used);
+        }
+    }
+
+    /// Notes how far a job has come with a segment. The next process goes on from there.
+    #[inline]
+    pub(crate) fn note_job(&mut self, number: u32, read: u32, write: u32) {
+        if self.labels.is_some()
+            && let Some(segment) = self.segment_mut(number)
+        {
+            label::put_job(&mut segment.memory, read, write);
+        }
+    }
+
+    /// The records of a segment end here, and no job is at work on it. When they expire is found
+    /// out anew, since joined moments grow vaguer with each record that leaves.
+    pub(crate) fn cut(&mut self, number: u32, used: u32) {
+        let mut expiry = Expiry::default();
+        for (_, head, extent) in self.records(number, self.start, used) {
+            if !head.dead && head.header.exptime != 0 {
+                expiry.add(head.header.exptime, self.len_with_seal(extent.end));
+            }
+        }
+        let labelled = self.labels.is_some();
+        let Some(segment) = self.segment_mut(number) else { return };
+        (segment.used, segment.expiry) = (used, expiry);
+        if labelled {
+            label::put_used(&mut segment.memory, used);
+            label::put_job(&mut segment.memory, 0, 0);
+        }
+    }
+
+    /// Seals the record at a place, if records are sealed.
+    #[inline]
+    pub(crate) fn seal(&mut self, place: Place) {
+        if let Some(secret) = self.secret() {
+            self.write_seal(place, secret);
+        }
+    }
+
+    fn write_seal(&mut self, place: Place, secret: u64) -> Option<()> {
+        let record = self.at_mut(place)?;
+        let (_, extent) = Head::read(record)?;
+        let seal = record::seal(record.get(..extent.end)?, secret)?;
+        let before = self.at_mut(place.checked_sub(self.seal)?)?;
+        *before.first_chunk_mut()? = seal.to_le_bytes();
+        Some(())
+    }
+
+    /// Marks the record at a place dead, and breaks its seal, so that no other mark brings it back.
+    #[inline]
+    pub(crate) fn bury(&mut self, place: Place) {
+        let Some(bytes) = self.at_mut(place) else { return };
+        record::bury(bytes);
+        if self.labels.is_some()
+            && let Some(before) = self.at_mut(place - self.seal)
+            && let Some(seal) = before.first_chunk_mut::<4>()
+        {
+            *seal = (!u32::from_le_bytes(*seal)).to_le_bytes();
+        }
+    }
+
+    /// Whether the seal of the record at a place is its own.
+    pub(crate) fn is_sealed(&self, place: Place, end: usize) -> bool {
+        let seal = || {
+            let before = self.at(place.checked_sub(self.seal)?)?;
+            Some(u32::from_le_bytes(*before.first_chunk()?))
+        };
+        let record = self.at(place).and_then(|bytes| bytes.get(..end));
+        let due =
+            record.zip(self.secret()).and_then(|(record, secret)| record::seal(record, secret));
+        due.is_some() && due == seal()
+    }
+
+    /// Copies a record, which has so many bytes with its seal, seal and all. Within a segment the
+    /// two may overlap.
+    pub(crate) fn copy_record(&mut self, from: Place, to: Place, len: u32) -> Option<()> {
+        self.copy(from.checked_sub(self.seal)?, to.checked_sub(self.seal)?, len as usize)
     }
 
     /// Copies bytes from place to place; within a segment they may overlap.
@@ -351,5 +552,30 @@ impl Logs {
             Queue::Probation(_) => large,
             Queue::Main => main,
         }
+    }
+}
+
+/// The records of a part of a segment, dead or not. What cannot be one ends it.
+pub(crate) struct Records<'a> {
+    memory: &'a [u8],
+    /// Where the next seal begins.
+    at: u32,
+    seal: u32,
+}
+
+impl Iterator for Records<'_> {
+    /// Where its seal begins, its head, and the extent from its place.
+    type Item = (u32, Head, Extent);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.at;
+        let bytes = self.memory.get((at + self.seal) as usize..)?;
+        let (head, extent) = Head::read(bytes)?;
+        if extent.end > bytes.len() {
+            return None;
+        }
+        self.at = at + self.seal + extent.end as u32;
+        Some((at, head, extent))
     }
 }

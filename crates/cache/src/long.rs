@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use larder_protocol::{Pieces, Piecewise};
 
-use crate::arena::Pages;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::arena::{PAGE_BYTES, Pages, Recovery};
 
 /// The pages of a value, in as many groups as it took to write it: what is appended later is a
 /// group of its own, so that nothing is copied that is already there.
@@ -15,11 +17,28 @@ pub(crate) struct Long {
     /// Where each group ends, in pieces.
     ends: Vec<usize>,
     len: usize,
+    /// In a file, of each group: a checksum, how many runs, and of each run the first page and the
+    /// one behind its last. It is empty, and the next process will not find the value, if it would be too long.
+    map: Vec<u8>,
 }
 
 impl Long {
-    /// This value's pages, then more.
-    pub(crate) fn extended(mut self, pages: Pages) -> Self {
+    /// This value's pages, then more; in a file with their checksum, for the map.
+    pub(crate) fn extended(mut self, pages: Pages, check: Option<u64>) -> Self {
+        if let Some(check) = check
+            && (self.len == 0 || !self.map.is_empty())
+        {
+            let runs = u32::try_from(pages.runs().len()).unwrap_or(u32::MAX);
+            self.map.extend_from_slice(&check.to_le_bytes());
+            self.map.extend_from_slice(&runs.to_le_bytes());
+            for run in pages.numbers() {
+                self.map.extend_from_slice(&run.start.to_le_bytes());
+                self.map.extend_from_slice(&run.end.to_le_bytes());
+            }
+            if self.map.len() > MAX_MAP {
+                self.map = Vec::new();
+            }
+        }
         self.len += pages.bytes();
         let pieces = pages.runs().len();
         self.ends.push(self.ends.last().copied().unwrap_or_default() + pieces);
@@ -27,12 +46,64 @@ impl Long {
         self
     }
 
+    /// Where the pages of a file are that it has.
+    pub(crate) fn map(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// The value of `len` bytes that a map tells of; `None` if the file has another there.
+    pub(crate) fn recover(
+        mut map: &[u8],
+        len: usize,
+        recovery: &mut Recovery,
+        secret: u64,
+    ) -> Option<Self> {
+        let mut long = Self::default();
+        while !map.is_empty() {
+            let check = u64::from_le_bytes(take(&mut map)?);
+            let runs = u32::from_le_bytes(take(&mut map)?);
+            let mut numbers = Vec::new();
+            for _ in 0..runs {
+                let first = u32::from_le_bytes(take(&mut map)?);
+                let end = u32::from_le_bytes(take(&mut map)?);
+                let left = (len - long.len) / PAGE_BYTES - numbers.len();
+                if end.checked_sub(first)? as usize > left {
+                    return None;
+                }
+                numbers.extend(first..end);
+            }
+            let pages = recovery.claim_pages(&numbers)?;
+            if checksum(&pages, secret) != check {
+                return None;
+            }
+            long = long.extended(pages, Some(check));
+        }
+        (long.len == len).then_some(long)
+    }
+
     /// Bytes of memory it takes beside its pages, about.
     pub(crate) fn overhead(&self) -> u64 {
         let groups = self.groups.iter().map(|pages| 80 + 24 * pages.runs().len()).sum::<usize>();
-        (80 + groups + 16 * self.groups.len()) as u64
+        (104 + groups + 16 * self.groups.len() + self.map.len()) as u64
     }
 }
+
+/// What the map says of pages, so that they are known again.
+pub(crate) fn checksum(pages: &Pages, secret: u64) -> u64 {
+    let mut sum = Xxh3::with_seed(secret);
+    pages.runs().for_each(|run| sum.update(run));
+    sum.digest()
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(*taken)
+}
+
+/// A record must fit the smallest segment, map and all. Of pages that are all apart it is a map of
+/// two megabytes.
+const MAX_MAP: usize = 4096;
 
 impl fmt::Debug for Long {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,9 +132,30 @@ pub(crate) struct Longs {
 }
 
 impl Longs {
-    pub(crate) fn insert(&mut self, long: Long) -> u32 {
+    /// Puts a value where it was in another process; `false` if there is one already.
+    pub(crate) fn restore(&mut self, number: u32, long: Long) -> bool {
+        let overhead = long.overhead();
+        let at = number as usize;
+        if at >= self.values.len() {
+            self.values.resize(at + 1, None);
+        }
+        match self.values.get_mut(at) {
+            Some(place @ None) => *place = Some(Arc::new(long)),
+            _ => return false,
+        }
+        self.overhead += overhead;
+        true
+    }
+
+    /// All are restored: the other numbers are free.
+    pub(crate) fn restored(&mut self) {
+        let free = (0..).zip(&self.values).filter(|(_, value)| value.is_none());
+        self.vacant = free.map(|(number, _)| number).collect();
+    }
+
+    pub(crate) fn insert(&mut self, long: Arc<Long>) -> u32 {
         self.overhead += long.overhead();
-        let long = Some(Arc::new(long));
+        let long = Some(long);
         if let Some(number) = self.vacant.pop() {
             if let Some(place) = self.values.get_mut(number as usize) {
                 *place = long;

@@ -41,7 +41,9 @@ const BYTES_PER_SHARD: u64 = 32 << 20;
 
 /// Of a shard with fewer segments than this makes, too large a part would not be full.
 const MIN_BYTES_PER_SHARD: u64 = 8 << 20;
-const MAX_SHARDS: usize = 256;
+
+/// No more than this many locks.
+pub(crate) const MAX_SHARDS: usize = 256;
 const SEGMENTS_PER_SHARD: u64 = 256;
 
 /// The longest record must fit.

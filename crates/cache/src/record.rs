@@ -9,14 +9,19 @@
 //! | 5 or 8 | cas unique; 8 from 2^40 on |
 //! | 0 or 4 | exptime, if there is one |
 //! | 0 or 4 | client flags, if they are not 0 |
-//! | 0 or 4 | number of the value's pages, if it is long enough to have any |
+//! | 0 or 8 | number of the value's pages, if it is long enough to have any; bytes of their map |
 //! | | key |
 //! | | value, without what is in pages |
+//! | | in a file, the map of the pages: where the next process finds them |
 //!
 //! Numbers are little-endian. An item without exptime and flags whose value is shorter than 128
 //! bytes has a head of 12 bytes; each half of these costs 4 more, a longer value one more.
+//!
+//! In a file a *seal* of 4 bytes stands before the record: a checksum of all of it but the marks and
+//! the last access, which change with every fetch.
 
 use larder_protocol::{Header, Marks, Seconds};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::arena::PAGE_BYTES;
 
@@ -27,9 +32,17 @@ pub(crate) struct Head {
     pub(crate) key_len: u8,
     /// All of the value.
     pub(crate) value_len: u32,
-    /// Number of the value's pages in its shard.
-    pub(crate) pages: Option<u32>,
+    pub(crate) pages: Option<Paged>,
     pub(crate) dead: bool,
+}
+
+/// The part of a value that is in pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Paged {
+    /// Its number in its shard.
+    pub(crate) number: u32,
+    /// Bytes that the record has of where the pages are.
+    pub(crate) map_len: u32,
 }
 
 /// Where the parts of a record are, from its first byte.
@@ -39,6 +52,8 @@ pub(crate) struct Extent {
     pub(crate) key: usize,
     /// Where the value begins.
     pub(crate) value: usize,
+    /// Where the map of its pages begins, and the value ends.
+    pub(crate) map: usize,
     /// Where the record ends.
     pub(crate) end: usize,
 }
@@ -51,16 +66,21 @@ pub(crate) fn paged_len(value_len: usize) -> usize {
 
 /// The bytes of a record with such parts.
 #[inline]
-pub(crate) fn record_len(header: &Header, key_len: usize, value_len: usize) -> usize {
+pub(crate) fn record_len(
+    header: &Header,
+    key_len: usize,
+    value_len: usize,
+    map_len: usize,
+) -> usize {
     let inline = value_len - paged_len(value_len);
-    head_len(header, value_len) + key_len + inline
+    head_len(header, value_len) + key_len + inline + map_len
 }
 
 #[inline]
 fn head_len(header: &Header, value_len: usize) -> usize {
     let optional = usize::from(header.exptime != 0)
         + usize::from(header.client_flags != 0)
-        + usize::from(value_len >= MIN_PAGED);
+        + 2 * usize::from(value_len >= MIN_PAGED);
     let cas = if header.cas < SHORT_CAS { 5 } else { 8 };
     2 + len_bytes(value_len) + 4 + cas + 4 * optional
 }
@@ -107,7 +127,8 @@ impl Head {
             out.put(&self.header.client_flags.to_le_bytes());
         }
         if let Some(pages) = self.pages {
-            out.put(&pages.to_le_bytes());
+            out.put(&pages.number.to_le_bytes());
+            out.put(&pages.map_len.to_le_bytes());
         }
         Some(self.extent(key))
     }
@@ -131,11 +152,11 @@ impl Head {
         let exptime = optional(bits & HAS_EXPTIME != 0)?;
         let client_flags = optional(bits & HAS_FLAGS != 0)?;
         let has_pages = value_len as usize >= MIN_PAGED;
-        let number = optional(has_pages)?;
+        let pages = Paged { number: optional(has_pages)?, map_len: optional(has_pages)? };
         let header =
             Header { cas, client_flags, exptime, last_access, marks: Marks::from_bits(bits) };
         let key = bytes.len() - rest.len();
-        let pages = has_pages.then_some(number);
+        let pages = has_pages.then_some(pages);
         let head = Self { header, key_len, value_len, pages, dead: bits & DEAD != 0 };
         Some((head, head.extent(key)))
     }
@@ -144,7 +165,8 @@ impl Head {
     fn extent(&self, key: usize) -> Extent {
         let value = key + usize::from(self.key_len);
         let value_len = self.value_len as usize;
-        Extent { key, value, end: value + value_len - paged_len(value_len) }
+        let map = value + value_len - paged_len(value_len);
+        Extent { key, value, map, end: map + self.pages.map_or(0, |pages| pages.map_len as usize) }
     }
 }
 
@@ -156,7 +178,7 @@ pub(crate) fn key(bytes: &[u8]) -> Option<&[u8]> {
     let cas = if bits & LONG_CAS == 0 { 5 } else { 8 };
     let optional = usize::from(bits & HAS_EXPTIME != 0)
         + usize::from(bits & HAS_FLAGS != 0)
-        + usize::from(value_len >= MIN_PAGED);
+        + 2 * usize::from(value_len >= MIN_PAGED);
     let start = 4 + cas + 4 * optional;
     rest.get(start..start + usize::from(key_len))
 }
@@ -182,6 +204,18 @@ pub(crate) fn note_fetch(bytes: &mut [u8], value_len: u32, marks: Marks, now: Se
     if *last_access != now.to_le_bytes() {
         *last_access = now.to_le_bytes();
     }
+}
+
+/// What a seal of `record`, which is the whole record, says under a secret.
+pub(crate) fn seal(record: &[u8], secret: u64) -> Option<u32> {
+    let (&[bits, key_len], mut rest) = record.split_first_chunk()?;
+    let value_len = take_len(&mut rest)?;
+    let (_last_access, rest) = rest.split_first_chunk::<4>()?;
+    let [a, b, c, d] = value_len.to_le_bytes();
+    let before = [bits & SHAPE, key_len, a, b, c, d, 0, 0];
+    let sum = xxh3_64_with_seed(rest, secret ^ u64::from_le_bytes(before));
+    let [low @ .., _, _, _, _] = sum.to_le_bytes();
+    Some(u32::from_le_bytes(low))
 }
 
 /// Whether records of the two headers have heads of one length.
@@ -244,6 +278,8 @@ const HAS_EXPTIME: u8 = 16;
 const HAS_FLAGS: u8 = 32;
 const LONG_CAS: u8 = 64;
 const DEAD: u8 = 128;
+/// What tells which parts a record has.
+const SHAPE: u8 = HAS_EXPTIME | HAS_FLAGS | LONG_CAS;
 const SHORT_CAS: u64 = 1 << 40;
 
 /// A value of this many bytes or more has its whole pages outside of its record.
@@ -271,14 +307,14 @@ mod tests {
         };
         let mut record = [0; 115];
         let extent = head.write(&mut record).unwrap();
-        assert_eq!(extent, Extent { key: 12, value: 15, end: 115 });
+        assert_eq!(extent, Extent { key: 12, value: 15, map: 115, end: 115 });
         assert_eq!(record[..12], [1, 3, 100, 77, 0, 0, 0, 5, 4, 3, 2, 1]);
 
         let header = header(u64::MAX, 0x0a0b_0c0d, 0x0102_0304);
         let head = Head { header, key_len: 1, value_len: 500, pages: None, dead: true };
         let mut record = [0; 525];
         let extent = head.write(&mut record).unwrap();
-        assert_eq!(extent, Extent { key: 24, value: 25, end: 525 });
+        assert_eq!(extent, Extent { key: 24, value: 25, map: 525, end: 525 });
         assert_eq!(record[..4], [1 | 16 | 32 | 64 | 128, 1, 0xf4, 3]);
         assert_eq!(
             record[8..24],
@@ -292,26 +328,33 @@ mod tests {
             cas in 1..u64::MAX, flags in prop_oneof![Just(0), any::<u32>()],
             exptime in prop_oneof![Just(0), any::<u32>()], last_access: u32, marks in 0..16_u8,
             key_len in 1..=250_u8, value_len in prop_oneof![0..300_u32, 0..20_000_u32, 0..1_u32 << 30],
-            short in any::<bool>(), dead: bool, number: u32, now: u32,
+            short in any::<bool>(), dead: bool, number: u32, map_len in 0..4_000_u32, now: u32,
+            secret: u64,
         ) {
             let cas = if short { cas % SHORT_CAS } else { cas };
             let marks = Marks::from_bits(marks);
             let header = Header { cas, client_flags: flags, exptime, last_access, marks };
-            let pages = (value_len as usize >= MIN_PAGED).then_some(number);
+            let pages = (value_len as usize >= MIN_PAGED).then_some(Paged { number, map_len });
+            let map_len = pages.map_or(0, |pages| pages.map_len as usize);
             let head = Head { header, key_len, value_len, pages, dead };
-            let len = record_len(&header, key_len.into(), value_len as usize);
+            let len = record_len(&header, key_len.into(), value_len as usize, map_len);
             prop_assert!(len <= 16 << 10, "it fits the smallest segment");
             let mut record = vec![0; len];
             let extent = head.write(&mut record).unwrap();
             prop_assert_eq!(extent.end, len);
             prop_assert_eq!(Head::read(&record), Some((head, extent)));
             prop_assert_eq!(key(&record), Some(&record[extent.key..extent.value]));
+            let sealed = seal(&record, secret).unwrap();
             note_fetch(&mut record, value_len, Marks::FETCHED, now);
             let (fetched, _) = Head::read(&record).unwrap();
             let header = Header { last_access: now, marks: Marks::FETCHED, ..header };
             prop_assert_eq!(fetched, Head { header, ..head });
             bury(&mut record);
             prop_assert!(Head::read(&record).unwrap().0.dead);
+            prop_assert_eq!(seal(&record, secret), Some(sealed), "a fetch needs no new seal");
+            let last = record.len() - 1;
+            record[last] ^= 1;
+            prop_assert_ne!(seal(&record, secret), Some(sealed));
         }
 
         #[test]
@@ -320,6 +363,7 @@ mod tests {
                 prop_assert!(extent.key <= bytes.len() && extent.key <= extent.value);
             }
             key(&bytes);
+            seal(&bytes, 0);
         }
     }
 }

@@ -2,11 +2,8 @@
 //!
 //! - `write`: how records are written
 //! - `reclaim`: how room is made
+//! - `restore`: what another process has left
 //! - `audit`: whether the books are right, for tests
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "offsets are within a segment, of at most 1 MiB"
-)]
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,6 +16,7 @@ use larder_protocol::{
 
 use crate::arena::{self, Arena, Segment};
 use crate::ghosts::Ghosts;
+use crate::image::Image;
 use crate::index::{Index, Place, Slot};
 use crate::log::{Logs, Weight};
 use crate::long::{Long, Longs};
@@ -29,6 +27,7 @@ use crate::stats::Stats;
 #[cfg(test)]
 mod audit;
 mod reclaim;
+mod restore;
 mod write;
 
 use reclaim::Job;
@@ -51,11 +50,17 @@ pub(crate) struct Shard {
     /// Long values that are gone, to be dropped outside of the lock.
     remains: Vec<Arc<Long>>,
     arena: Arc<Arena>,
+    /// The file that its segments are in.
+    image: Option<Arc<Image>>,
     evict: bool,
+    /// Its place among the shards.
+    number: usize,
     /// The last cas unique given out.
     cas: u64,
     /// How far the next one is: shards share the numbers, so that no two items have the same.
     cas_step: u64,
+    /// Up to this the next process knows that they may have been given out.
+    cas_noted: u64,
     /// The last flush carried out here.
     flushed: u64,
     /// Bytes of keys and values.
@@ -110,17 +115,6 @@ struct Found {
     extent: Extent,
 }
 
-impl Found {
-    fn weight(&self) -> Weight {
-        weight(&self.head, &self.extent)
-    }
-}
-
-fn weight(head: &Head, extent: &Extent) -> Weight {
-    let paged = record::paged_len(head.value_len as usize) as u32;
-    Weight { len: extent.end as u32, paged, exptime: head.header.exptime }
-}
-
 impl Shard {
     /// An empty shard, the `number`th of `shards`.
     pub(crate) fn new(number: usize, shards: usize, arena: &Arc<Arena>, evict: bool) -> Self {
@@ -136,13 +130,38 @@ impl Shard {
             spared: None,
             remains: Vec::new(),
             arena: Arc::clone(arena),
+            image: None,
             evict,
+            number,
             cas: number as u64,
             cas_step: shards as u64,
+            cas_noted: u64::MAX,
             flushed: 0,
             payload: 0,
             settled: 0,
             counters: Stats::default(),
+        }
+    }
+
+    /// An empty shard whose segments are in a file.
+    pub(crate) fn in_file(
+        number: usize,
+        image: &Arc<Image>,
+        arena: &Arc<Arena>,
+        evict: bool,
+    ) -> Self {
+        let past = image.past(number);
+        let segment_bytes = arena.segment_bytes();
+        let shard = u16::try_from(number).unwrap_or(u16::MAX);
+        let logs = Logs::in_file(segment_bytes, image.secret(), shard, past.first_segment);
+        let empty = Self::new(number, image.geometry().shards, arena, evict);
+        Self {
+            logs,
+            image: Some(Arc::clone(image)),
+            cas: past.cas.max(empty.cas),
+            cas_noted: past.cas,
+            flushed: past.flushed,
+            ..empty
         }
     }
 
@@ -202,6 +221,9 @@ impl Shard {
         prepared: &mut Preparation,
         respond: R,
     ) {
+        if self.cas + self.cas_step > self.cas_noted {
+            self.note_cas();
+        }
         let (cas, step) = (&mut self.cas, self.cas_step);
         let next_cas = || {
             *cas += step;
@@ -233,6 +255,7 @@ impl Shard {
                 if same {
                     respond(outcome);
                     self.put_header(&found, header);
+                    self.logs.seal(found.place);
                     self.use_once(&found);
                 } else {
                     let outcome = outcome.into_owned();
@@ -283,8 +306,8 @@ impl Shard {
         if header.expired(now) || value_len as usize + more < MIN_PAGED {
             return None;
         }
-        let long = pages.and_then(|number| self.longs.get(number)).cloned();
-        let inline = self.logs.at(found.place)?.get(found.extent.value..found.extent.end)?.to_vec();
+        let long = pages.and_then(|pages| self.longs.get(pages.number)).cloned();
+        let inline = self.logs.at(found.place)?.get(found.extent.value..found.extent.map)?.to_vec();
         Some(Before { cas: header.cas, long, inline })
     }
 
@@ -313,13 +336,28 @@ impl Shard {
         if self.flushed == flush {
             return None;
         }
-        let mut empty = Self::new(0, 1, &self.arena, self.evict);
+        let mut empty = match &self.image {
+            None => Self::new(self.number, 1, &self.arena, self.evict),
+            Some(image) => {
+                image.note_flushed(self.number, flush, self.logs.next_label());
+                Self::in_file(self.number, image, &self.arena, self.evict)
+            }
+        };
         empty.flushed = flush;
-        (empty.cas, empty.cas_step) = (self.cas, self.cas_step);
+        (empty.cas, empty.cas_step, empty.cas_noted) = (self.cas, self.cas_step, self.cas_noted);
         empty.policy = self.policy.clone();
         empty.settled = self.settled;
         empty.counters = std::mem::take(&mut self.counters);
         Some(Box::new(std::mem::replace(self, empty)))
+    }
+
+    /// Has the next process know of cas uniques that may be given out from now on.
+    #[cold]
+    fn note_cas(&mut self) {
+        if let Some(image) = &self.image {
+            self.cas_noted = self.cas + CAS_NOTED_AHEAD * self.cas_step;
+            image.note_cas(self.number, self.cas_noted);
+        }
     }
 
     /// What is counted here.
@@ -392,12 +430,13 @@ impl Shard {
         }
     }
 
-    /// Writes a head of the same length over the old one.
+    /// Writes a head of the same length over the old one. The record is then to be sealed.
     fn put_header(&mut self, found: &Found, header: Header) {
         let segment = self.logs.segment_of(found.place);
         if header.exptime != found.head.header.exptime {
-            self.logs.leave(segment, found.weight());
-            self.logs.enter(segment, Weight { exptime: header.exptime, ..found.weight() });
+            let weight = self.logs.weight(&found.head, &found.extent);
+            self.logs.leave(segment, weight);
+            self.logs.enter(segment, Weight { exptime: header.exptime, ..weight });
         }
         if let Some(bytes) = self.logs.at_mut(found.place) {
             Head { header, ..found.head }.write(bytes);
@@ -425,13 +464,12 @@ impl Shard {
 
     /// Accounts for a record that is no longer in the index. Its pages go too, but for `kept`.
     fn discard(&mut self, found: &Found, kept: Option<u32>) {
-        if let Some(bytes) = self.logs.at_mut(found.place) {
-            record::bury(bytes);
-        }
+        self.logs.bury(found.place);
         let segment = self.logs.segment_of(found.place);
-        self.logs.leave(segment, found.weight());
+        self.logs.leave(segment, self.logs.weight(&found.head, &found.extent));
         self.payload -= u64::from(found.head.key_len) + u64::from(found.head.value_len);
-        if let Some(number) = found.head.pages.filter(|number| kept != Some(*number)) {
+        let pages = found.head.pages.map(|pages| pages.number);
+        if let Some(number) = pages.filter(|number| kept != Some(*number)) {
             self.remains.extend(self.longs.remove(number));
         }
     }
@@ -463,10 +501,10 @@ fn hash_at(logs: &Logs, hashing: &RandomState, place: Place) -> u64 {
 /// The value of an item as it is.
 #[inline]
 fn value_at<'a>(logs: &'a Logs, long_values: &Longs, found: &Found) -> Option<Value<'a>> {
-    let inline = logs.at(found.place)?.get(found.extent.value..found.extent.end)?;
+    let inline = logs.at(found.place)?.get(found.extent.value..found.extent.map)?;
     Some(match found.head.pages {
         None => Value::Slice(inline),
-        Some(number) => Value::Long(long_values.pieces(number)?, Cow::Borrowed(inline)),
+        Some(pages) => Value::Long(long_values.pieces(pages.number)?, Cow::Borrowed(inline)),
     })
 }
 
@@ -478,3 +516,7 @@ const LINES_AHEAD: usize = 3;
 
 /// What an item takes in the index and of ghosts, about, in bytes.
 const INDEX_COST: u64 = 8;
+
+/// So many cas uniques are noted at once: seldom enough to cost nothing, and not so many that restarts
+/// use them up.
+const CAS_NOTED_AHEAD: u64 = 1 << 16;

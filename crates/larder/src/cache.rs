@@ -1,10 +1,12 @@
 //! `larder cache`: the memory engine, served.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
-use larder_cache::Options;
-use tracing::info;
+use larder_cache::{Cache, Options};
+use tracing::{info, warn};
 
 use crate::backend::CacheBackend;
 use crate::config::{CacheConfig, Note};
@@ -18,11 +20,45 @@ pub(crate) fn run(config: &CacheConfig, notes: &[Note]) -> Result<ExitCode, Fail
     }
     let node = Node::prepare("cache", &config.node, notes, 0)?;
     info!(megabytes = config.memory_limit_mb, evict = config.evict, "memory for items");
-    let cache = CacheBackend::new(Options {
+    let options = Options {
         memory_limit: config.memory_limit_mb << 20,
         evict: config.evict,
         ..Options::default()
-    });
-    node.serve(Arc::new(cache))?;
+    };
+    let Some(path) = &config.memory_file else {
+        node.serve(Arc::new(CacheBackend::new(options)))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let cache = Arc::new(open(path, &options)?);
+    node.serve(Arc::new(CacheBackend::of(Arc::clone(&cache), options)))?;
+    cache.close().map_err(|error| {
+        Failure::system(format!(
+            "-e {}: {error}; its items are good until the machine stops",
+            path.display()
+        ))
+    })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the cache of a file, and tells what it had.
+fn open(path: &Path, options: &Options) -> Result<Cache, Failure> {
+    let began = Instant::now();
+    let (cache, restored) = Cache::open(options, path, larder_server::now())
+        .map_err(|error| Failure::system(format!("-e {}: {error}", path.display())))?;
+    let file = path.display();
+    if let Some(why) = restored.unusable {
+        warn!(%file, "nothing is kept of the memory file: {why}");
+    }
+    if restored.damaged > 0 {
+        warn!(%file, items = restored.damaged, "items in the memory file were damaged, and are gone");
+    }
+    info!(
+        %file,
+        items = restored.items,
+        megabytes = restored.bytes >> 20,
+        expired = restored.expired,
+        milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "memory file opened"
+    );
+    Ok(cache)
 }

@@ -37,6 +37,7 @@ mod shared;
 mod unsent;
 
 pub use backend::{Backend, Session, StatsGroup};
+pub use clock::now;
 pub use listener::Listener;
 pub use server::run;
 pub use settings::{Overflow, Settings};

@@ -15,15 +15,15 @@ use super::PAGE_BYTES;
 /// - in a segment from `fresh` on, which nobody ever had;
 /// - in a segment of `warm` or `cold`, which is free as a whole;
 /// - marked in `loose`: other pages of its segment are held;
-/// - in a segment that the arena took out with [`Ledger::surplus`], to take its memory away, and
-///   puts back after.
+/// - in a segment that the arena took out with [`Ledger::next_cold`] or [`Ledger::surplus`], to
+///   give it memory or to take its memory away, and puts back after.
 pub(super) struct Ledger {
     pages_per_segment: u32,
     /// A run of pages does not go beyond a multiple of this, where its mapping ends.
     pages_per_extent: u32,
     limit: usize,
     in_use: usize,
-    /// Free segments that may have memory. The last freed is the first taken: caches still know it.
+    /// Free segments that have memory. The last freed is the first taken: caches still know it.
     warm: Vec<u32>,
     /// Free segments without memory. The lowest is taken first, so that what has memory stays
     /// dense: where the kernel gives memory in huge pages, every gap would cost one.
@@ -49,6 +49,10 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn first(&self) -> u32 {
         self.first
+    }
+
+    pub(super) fn numbers(&self) -> Range<u32> {
+        self.first..self.first + self.pages
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -96,6 +100,11 @@ impl Ledger {
         self.warm.len()
     }
 
+    /// Segments that have an address: the numbers below this.
+    pub(super) fn mapped(&self) -> u32 {
+        self.mapped
+    }
+
     /// Whether there are numbers for the pages of another extent.
     pub(super) fn can_extend(&self) -> bool {
         let pages = u64::from(self.mapped) * u64::from(self.pages_per_segment);
@@ -109,19 +118,17 @@ impl Ledger {
         self.loose.resize(words, 0);
     }
 
-    /// Makes a segment without memory a warm one, which gets memory as it is written to; `false` if
-    /// all that have an address are warm or held.
-    pub(super) fn warm_one(&mut self) -> bool {
-        let segment = if let Some(Reverse(segment)) = self.cold.pop() {
-            segment
-        } else if self.fresh < self.mapped {
+    /// Takes out a segment without memory, to give it some; `None` if all that have an address are
+    /// taken.
+    pub(super) fn next_cold(&mut self) -> Option<u32> {
+        if let Some(Reverse(segment)) = self.cold.pop() {
+            return Some(segment);
+        }
+        let segment = self.fresh;
+        (segment < self.mapped).then(|| {
             self.fresh += 1;
-            self.fresh - 1
-        } else {
-            return false;
-        };
-        self.warm.push(segment);
-        true
+            segment
+        })
     }
 
     /// Takes out a free segment whose memory is more than the limit allows, to take it away.
@@ -129,7 +136,10 @@ impl Ledger {
         if self.in_use + self.warm.len() > self.limit { self.warm.pop() } else { None }
     }
 
-    /// Puts back what `surplus` took out.
+    pub(super) fn put_warm(&mut self, segment: u32) {
+        self.warm.push(segment);
+    }
+
     pub(super) fn put_cold(&mut self, segment: u32) {
         self.cold.push(Reverse(segment));
     }
@@ -196,7 +206,7 @@ impl Ledger {
     }
 
     /// Makes `run` longer by `next`, if that follows it in the same mapping.
-    fn join(&self, run: &mut Held, next: &Held) -> bool {
+    pub(super) fn join(&self, run: &mut Held, next: &Held) -> bool {
         let adjacent = run.first + run.pages == next.first
             && !next.first.is_multiple_of(self.pages_per_extent);
         if adjacent {
@@ -220,15 +230,45 @@ impl Ledger {
 
     /// From now on the pages of a segment are held one by one; none of them yet. Its `Held` must
     /// not be used any more.
-    fn split(&mut self, held: &Held) {
+    pub(super) fn split(&mut self, held: &Held) {
         self.mark(held.first, held.pages, true);
         self.loose_pages += held.pages as usize;
         self.partial.insert((held.pages, held.first / self.pages_per_segment));
     }
 
+    /// Holds the segments of a file that has something for them, for [`Recovery`](super::Recovery):
+    /// these are the first of the arena, and they have an address. The others are cold.
+    pub(super) fn hold_old(&mut self, backed: &[bool]) -> Vec<Option<Held>> {
+        let numbers = self.fresh..;
+        let held = numbers.zip(backed).map(|(segment, &backed)| {
+            self.fresh = segment + 1;
+            if backed {
+                self.in_use += 1;
+                Some(self.whole(segment))
+            } else {
+                self.put_cold(segment);
+                None
+            }
+        });
+        held.collect()
+    }
+
     /// Whether this page is free while others of its segment are held, or were until now.
-    fn is_loose(&self, page: u32) -> bool {
+    pub(super) fn is_loose(&self, page: u32) -> bool {
         self.loose.get(page as usize / 64).is_some_and(|word| word >> (page % 64) & 1 == 1)
+    }
+
+    /// Holds this very page, if it is loose.
+    pub(super) fn take_loose(&mut self, page: u32) -> Option<Held> {
+        self.is_loose(page).then(|| {
+            let segment = page / self.pages_per_segment;
+            let free = self.loose_of(segment);
+            self.partial.remove(&(free, segment));
+            if free > 1 {
+                self.partial.insert((free - 1, segment));
+            }
+            self.hold(page, 1)
+        })
     }
 
     fn whole(&self, segment: u32) -> Held {

@@ -2,6 +2,8 @@ use larder_protocol::{Arithmetic, Delete, Exptime, Fetch, Mode, Store};
 
 use super::*;
 
+mod restart;
+
 const NOW: Seconds = 1_700_000_000;
 
 fn cache(bytes: u64) -> Cache {
@@ -327,7 +329,7 @@ fn concurrent_counting_loses_nothing() {
     let cache = cache(1 << 20);
     set(&cache, "n", b"0", 0);
     let incr = Op::Arithmetic(Arithmetic::INCR);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for thread in 0..4 {
             let (cache, incr) = (&cache, &incr);
             scope.spawn(move || {
@@ -386,9 +388,13 @@ impl Chance {
 }
 
 /// A long run of everything: what is answered is the latest value or nothing, and the books are
-/// right throughout.
-fn run_of_everything(options: &Options, seed: u64, steps: u64) -> Stats {
-    let cache = Cache::new(options);
+/// right throughout. If the cache is in a file, the process ends now and then.
+fn run_of_everything(options: &Options, file: Option<&Path>, seed: u64, steps: u64) -> Stats {
+    let begin = |now| match file {
+        Some(path) => Cache::open(options, path, now).unwrap(),
+        None => (Cache::new(options), Restored::default()),
+    };
+    let (mut cache, _) = begin(NOW);
     let mut chance = Chance(seed);
     let mut now = NOW;
     let mut limit = options.memory_limit;
@@ -452,6 +458,15 @@ fn run_of_everything(options: &Options, seed: u64, steps: u64) -> Stats {
                     limit = options.memory_limit / u64::from(1 + chance.below(4));
                     cache.set_memory_limit(limit, now);
                 }
+                11..31 if file.is_some() => {
+                    let before = restart::contents(&cache);
+                    drop(cache);
+                    let restored;
+                    (cache, restored) = begin(now);
+                    cache.lend(lent);
+                    cache.set_memory_limit(limit, now);
+                    restart::assert_same(&before, &cache, &restored);
+                }
                 6..11 => {
                     let most = u32::try_from(limit / 2).unwrap();
                     let before = std::mem::replace(&mut lent, chance.below(most).into());
@@ -480,7 +495,7 @@ fn run_of_everything(options: &Options, seed: u64, steps: u64) -> Stats {
 fn whatever_is_done_values_and_books_are_right() {
     for (seed, evict, shards) in [(1, true, 4), (2, true, 1), (3, false, 2)] {
         let options = Options { memory_limit: 4 << 20, evict, shards: Some(shards) };
-        let stats = run_of_everything(&options, seed, 100_000);
+        let stats = run_of_everything(&options, None, seed, 100_000);
         assert!(stats.items > 100 && (stats.evictions > 1000) == evict, "{stats:?}");
         assert!(stats.reclaimed > 100, "{stats:?}");
     }
@@ -490,7 +505,7 @@ fn whatever_is_done_values_and_books_are_right() {
 fn threads_at_once_see_whole_values_and_leave_the_books_right() {
     let cache =
         Cache::new(&Options { memory_limit: 4 << 20, shards: Some(2), ..Options::default() });
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for seed in 1..=4 {
             let cache = &cache;
             scope.spawn(move || {

@@ -2,7 +2,7 @@
 
 use ahash::RandomState;
 
-use super::{Shard, weight};
+use super::Shard;
 use crate::policy::Queue;
 use crate::record::Head;
 
@@ -15,14 +15,16 @@ impl Shard {
             let bytes = self.logs.at(place).unwrap();
             let (head, extent) = Head::read(bytes).unwrap();
             assert!(!head.dead, "a dead record is in the index");
+            let sealed = self.logs.secret().is_none() || self.logs.is_sealed(place, extent.end);
+            assert!(sealed, "a seal is broken");
             let hash = hashing.hash_one(&bytes[extent.key..extent.value]);
             assert!(self.index.find_place(hash, place).is_some(), "a record is not found");
-            let weight = weight(&head, &extent);
+            let weight = self.logs.weight(&head, &extent);
             let sums = weights.entry(self.logs.segment_of(place)).or_default();
             *sums = (sums.0 + weight.len, sums.1 + u64::from(weight.paged));
             payload += u64::from(head.key_len) + u64::from(head.value_len);
-            if let Some(number) = head.pages {
-                assert_eq!(self.longs.pieces(number).unwrap().len(), weight.paged as usize);
+            if let Some(pages) = head.pages {
+                assert_eq!(self.longs.pieces(pages.number).unwrap().len(), weight.paged as usize);
                 longs += 1;
             }
             places += 1;
@@ -33,7 +35,8 @@ impl Shard {
         for (number, segment) in self.logs.iter() {
             let sums = weights.remove(&number).unwrap_or_default();
             assert_eq!(sums, (segment.live, segment.paged), "segment {number}");
-            assert!(segment.live <= segment.used && segment.used as usize <= segment.memory.len());
+            assert!(segment.live + self.logs.start() <= segment.used);
+            assert!(segment.used as usize <= segment.memory.len());
             bytes[segment.queue.number()] += u64::from(sums.0) + sums.1;
         }
         assert!(weights.is_empty());

@@ -13,7 +13,6 @@ use crate::arena;
 use crate::arena::Segment as Memory;
 use crate::log::Segment;
 use crate::policy::{Policy, Queue};
-use crate::record::Head;
 
 /// A segment being looked through. Records that stay and find no room elsewhere are moved to its
 /// own front, so it takes no memory to make memory.
@@ -44,8 +43,13 @@ enum Kind {
 }
 
 impl Job {
-    fn new(segment: u32, from: Queue, kind: Kind, end: u32, begun: u64) -> Self {
-        Self { segment, from, kind, read: 0, write: 0, end, begun }
+    fn new(segment: u32, from: Queue, kind: Kind, start: u32, end: u32, begun: u64) -> Self {
+        Self { segment, from, kind, read: start, write: start, end, begun }
+    }
+
+    /// What another process has left undone; all that is live stays.
+    pub(super) fn resumed(segment: u32, from: Queue, read: u32, write: u32) -> Self {
+        Self { segment, from, kind: Kind::Tidy, read, write, end: 0, begun: 0 }
     }
 
     /// Whether a record here stays as long as it is live.
@@ -68,6 +72,14 @@ impl Shard {
         true
     }
 
+    /// Does all of a job.
+    pub(super) fn finish_job(&mut self, job: Job, hashing: &RandomState, now: Seconds) {
+        self.job = Some(job);
+        while self.job.is_some() {
+            self.work(hashing, now);
+        }
+    }
+
     /// Whether it may come to need a segment that nothing of its own can make way for: all that it
     /// has are appended to. In a cache full of long values no whole segment is free.
     #[inline]
@@ -88,15 +100,11 @@ impl Shard {
         let (number, _) = self.next_victim()?;
         let segment = self.logs.segment(number)?;
         // What a job has moved or dropped is behind it.
-        let done = self.job.filter(|job| job.segment == number).map_or(0, |job| job.read);
-        let mut bytes = segment.memory.get(done as usize..segment.used as usize)?;
-        while let Some((head, extent)) = Head::read(bytes) {
-            if !head.dead {
-                return Some(head.header.last_access);
-            }
-            bytes = bytes.get(extent.end..)?;
-        }
-        None
+        let job = self.job.filter(|job| job.segment == number);
+        let from = job.map_or(self.logs.start(), |job| job.read);
+        let mut records = self.logs.records(number, from, segment.used);
+        let (_, head, _) = records.find(|(_, head, _)| !head.dead)?;
+        Some(head.header.last_access)
     }
 
     /// The segment of a log that has room for `len` bytes. `None` if there is no memory for it.
@@ -104,7 +112,7 @@ impl Shard {
     pub(super) fn make_room(
         &mut self,
         queue: Queue,
-        len: usize,
+        len: u32,
         hashing: &RandomState,
         now: Seconds,
     ) -> Option<u32> {
@@ -115,7 +123,7 @@ impl Shard {
             if let Some(open) = self.open(queue, len) {
                 return Some(open);
             }
-            if len > self.arena.segment_bytes() {
+            if len as usize > self.logs.max_len() {
                 return None;
             }
             if self.begin(queue).is_some() {
@@ -142,9 +150,10 @@ impl Shard {
 
     /// The segment of a log that records of `len` bytes are appended to, if it has room.
     #[inline]
-    fn open(&self, queue: Queue, len: usize) -> Option<u32> {
-        let roomy =
-            |number: &u32| self.logs.segment(*number).is_some_and(|segment| segment.room() >= len);
+    fn open(&self, queue: Queue, len: u32) -> Option<u32> {
+        let roomy = |number: &u32| {
+            self.logs.segment(*number).is_some_and(|segment| segment.room() >= len as usize)
+        };
         let tidied = || self.tidied.get(queue.number()).copied().flatten();
         self.logs.newest(queue).filter(roomy).or_else(|| {
             // Where nothing is evicted, the order is of no account.
@@ -191,7 +200,7 @@ impl Shard {
             .filter(|(dead, ..)| *dead >= enough);
         let arrived = self.policy.arrived;
         let job = if let Some((_, segment, from)) = deadest {
-            Job::new(segment, from, Kind::Tidy, 0, arrived)
+            Job::new(segment, from, Kind::Tidy, self.logs.start(), 0, arrived)
         } else if self.evict
             && let Some((segment, from)) = self.next_victim()
         {
@@ -203,7 +212,7 @@ impl Shard {
                 self.logs.detach(segment, Queue::Main);
             }
             let end = self.logs.segment(segment).map_or(0, |segment| segment.used);
-            Job::new(segment, from, kind, end, arrived)
+            Job::new(segment, from, kind, self.logs.start(), end, arrived)
         } else {
             return false;
         };
@@ -218,7 +227,7 @@ impl Shard {
 
     /// Gives up a segment that nothing was appended to.
     fn end_an_empty_one(&mut self) -> bool {
-        let empty = self.logs.iter().find(|(_, segment)| segment.used == 0);
+        let empty = self.logs.iter().find(|(_, segment)| segment.is_empty());
         let Some((number, _)) = empty else { return false };
         self.logs.end(number);
         true
@@ -228,7 +237,7 @@ impl Shard {
     fn next_victim(&self) -> Option<(u32, Queue)> {
         let oldest = |queue: Queue| {
             let (number, newest) = self.logs.oldest(queue)?;
-            let segment = self.logs.segment(number).filter(|segment| segment.used > 0)?;
+            let segment = self.logs.segment(number).filter(|segment| !segment.is_empty())?;
             // Of few records that stand for much memory, the first came long before the last.
             let sealed = !newest || segment.paged > segment.memory.len() as u64;
             let urgency = match queue {
@@ -261,38 +270,36 @@ impl Shard {
     fn work(&mut self, hashing: &RandomState, now: Seconds) {
         let Some(mut job) = self.job else { return };
         let mut batch = [None; BATCH];
-        let mut read = job.read;
         if let Some(segment) = self.logs.segment(job.segment) {
-            for entry in &mut batch {
-                let bytes = segment.memory.get(read as usize..segment.used as usize);
-                let Some((head, extent)) = bytes.and_then(Head::read) else { break };
-                let key = bytes.and_then(|bytes| bytes.get(extent.key..extent.value));
-                let hash = hashing.hash_one(key.unwrap_or_default());
+            let records = self.logs.records(job.segment, job.read, segment.used);
+            for (entry, (offset, head, extent)) in batch.iter_mut().zip(records) {
+                let place = self.logs.place_behind_seal(job.segment, offset);
+                let hash = hash_at(&self.logs, hashing, place);
                 if !head.dead
                     && let Some(line) = self.index.line(hash)
                 {
                     arena::prefetch(line);
                 }
-                *entry = Some((read, head, extent, hash));
-                read += extent.end as u32;
+                *entry = Some((place, head, extent, hash));
             }
         }
         let mean = self.mean_cost();
         let mut at_end = true;
-        for (offset, head, extent, hash) in batch.into_iter().flatten() {
+        for (place, head, extent, hash) in batch.into_iter().flatten() {
             at_end = false;
-            job.read = offset + extent.end as u32;
+            job.read = self.logs.offset_of(place) + extent.end as u32;
             // Told apart from what is behind it while it is being moved.
             self.job = Some(job);
-            if !head.dead {
-                let place = self.logs.place(job.segment, offset);
-                if let Some(slot) = self.index.find_place(hash, place) {
-                    let found = Found { slot, place, head, extent };
-                    job.write += self.pass(&job, &found, hash, mean, hashing, now);
-                    if head.pages.is_some() {
-                        // One long value may be all that is needed.
-                        break;
-                    }
+            self.logs.note_job(job.segment, job.read, job.write);
+            if !head.dead
+                && let Some(slot) = self.index.find_place(hash, place)
+            {
+                let found = Found { slot, place, head, extent };
+                job.write += self.pass(&job, &found, hash, mean, hashing, now);
+                self.logs.note_job(job.segment, job.read, job.write);
+                if head.pages.is_some() {
+                    // One long value may be all that is needed.
+                    break;
                 }
             }
         }
@@ -312,7 +319,7 @@ impl Shard {
         hashing: &RandomState,
         now: Seconds,
     ) -> u32 {
-        let weight = found.weight();
+        let weight = self.logs.weight(&found.head, &found.extent);
         let uses = self.index.uses(found.slot);
         let expired = found.head.header.expired(now);
         let cost = u64::from(weight.len) + u64::from(weight.paged) + INDEX_COST;
@@ -335,27 +342,26 @@ impl Shard {
             return 0;
         };
         self.index.put_uses(found.slot, uses);
-        let roomy = |number: u32| {
-            let segment = self.logs.segment(number)?;
-            (number != job.segment && segment.room() >= weight.len as usize)
-                .then_some((number, segment.used))
-        };
         let elsewhere = if job.kind == Kind::Tidy {
-            self.tidied.get(job.from.number()).copied().flatten().and_then(roomy)
+            let tidied = self.tidied.get(job.from.number()).copied().flatten();
+            self.end_of(tidied, job, weight.len)
         } else if job.keeps(offset) {
             None
         } else {
-            let newest = self.logs.newest(Queue::Main).and_then(roomy);
+            let newest = self.end_of(self.logs.newest(Queue::Main), job, weight.len);
             // Of a segment that goes to the main log as a whole, what stays is there already.
             let promoted = job.kind == Kind::Open && job.from != Queue::Main;
-            newest.or_else(|| {
-                if promoted { self.begin(Queue::Main).map(|number| (number, 0)) } else { None }
-            })
+            if newest.is_none() && promoted {
+                let begun = self.begin(Queue::Main);
+                self.end_of(begun, job, weight.len)
+            } else {
+                newest
+            }
         };
         let (segment, offset) = elsewhere.unwrap_or((job.segment, job.write));
-        let place = self.logs.place(segment, offset);
+        let place = self.logs.place_behind_seal(segment, offset);
         if place != found.place {
-            self.logs.copy(found.place, place, weight.len as usize);
+            self.logs.copy_record(found.place, place, weight.len);
         }
         self.index.put_place(found.slot, place);
         if self.spared == Some(found.place) {
@@ -364,26 +370,31 @@ impl Shard {
         if elsewhere.is_none() {
             return weight.len;
         }
-        if let Some(segment) = self.logs.segment_mut(segment) {
-            segment.used += weight.len;
-        }
+        self.logs.grow(segment, weight.len);
         self.logs.leave(job.segment, weight);
         self.logs.enter(segment, weight);
         0
     }
 
+    /// A segment other than the job's and the offset of its end, if it has room for so many bytes.
+    fn end_of(&self, number: Option<u32>, job: &Job, len: u32) -> Option<(u32, u32)> {
+        let number = number.filter(|number| *number != job.segment)?;
+        let segment = self.logs.segment(number)?;
+        (segment.room() >= len as usize).then_some((number, segment.used))
+    }
+
     /// What is left of a segment that was looked through is its front, or nothing.
     fn finish(&mut self, job: Job) {
         self.job = None;
-        if job.write == 0 && job.kind != Kind::Open {
+        if job.write == self.logs.start() && job.kind != Kind::Open {
             return self.logs.end(job.segment);
         }
-        if let Some(segment) = self.logs.segment_mut(job.segment) {
-            segment.cut(job.write);
-            if job.kind == Kind::Open {
-                // What it had then was judged: the others came later.
-                segment.begun = job.begun;
-            }
+        self.logs.cut(job.segment, job.write);
+        if job.kind == Kind::Open
+            && let Some(segment) = self.logs.segment_mut(job.segment)
+        {
+            // What it had then was judged: the others came later.
+            segment.begun = job.begun;
         }
         match job.kind {
             Kind::Oldest => self.logs.attach(job.segment),

@@ -4,13 +4,15 @@
     reason = "offsets are within a segment, of at most 1 MiB"
 )]
 
+use std::sync::Arc;
+
 use larder_protocol::{Header, NewValue, Seconds};
 
 use super::{Found, Hashed, INDEX_COST, Preparation, Prepared, Shard, hash_at};
 use crate::index::Place;
 use crate::log::Weight;
 use crate::policy::{Policy, Queue};
-use crate::record::{self, Head, MIN_PAGED};
+use crate::record::{self, Head, MIN_PAGED, Paged};
 
 /// What of a value goes into its record.
 enum Inline<'a> {
@@ -25,7 +27,7 @@ impl<'a> Inline<'a> {
     fn of(value: &'a NewValue<'_>, paged: usize, old: Option<&Found>) -> Self {
         let inline = |old: &Found| {
             let from = old.place + old.extent.value as u32;
-            (from, old.extent.end - old.extent.value)
+            (from, old.extent.map - old.extent.value)
         };
         match (value, old.map(inline)) {
             (NewValue::Append(more), Some((from, len))) => {
@@ -64,6 +66,7 @@ impl Shard {
         if let Some(bytes) = self.logs.at_mut(found.place) {
             write_parts(bytes, found.extent.value, [first, second]);
         }
+        self.logs.seal(found.place);
         self.counters.stored += 1;
         self.use_once(found);
         true
@@ -92,7 +95,13 @@ impl Shard {
             Some(Preparation::Made(Prepared { long, from })) => (Some(long), from),
             Some(Preparation::None | Preparation::Failed) => return false,
         };
-        let len = record::record_len(&header, key.key.len(), value_len);
+        let long = long.map(Arc::new).or_else(|| {
+            let number = old.filter(|_| keeps_pages)?.head.pages?.number;
+            self.longs.get(number).cloned()
+        });
+        let map_len = long.as_ref().map_or(0, |long| long.map().len());
+        let len = record::record_len(&header, key.key.len(), value_len, map_len);
+        let len = self.logs.len_with_seal(len);
         let queue = self.queue_of_new(key, old.as_ref(), len, value_len);
         self.spared = old.map(|old| old.place);
         let roomy = self.make_room(queue, len, key.hashing, now);
@@ -105,20 +114,22 @@ impl Shard {
             }
             _ => None,
         };
-        let number = match (long, old) {
-            (Some(long), _) => Some(self.longs.insert(long)),
-            (None, Some(old)) if keeps_pages => old.head.pages,
-            _ => None,
-        };
+        let pages = long.as_ref().map(|long| Paged {
+            number: match old.filter(|_| keeps_pages).and_then(|old| old.head.pages) {
+                Some(pages) => pages.number,
+                None => self.longs.insert(Arc::clone(long)),
+            },
+            map_len: map_len as u32,
+        });
         let Some(offset) = self.logs.segment(segment).map(|segment| segment.used) else {
             return false;
         };
-        let place = self.logs.place(segment, offset);
+        let place = self.logs.place_behind_seal(segment, offset);
         let head = Head {
             header,
             key_len: key.key.len() as u8,
             value_len: value_len_32,
-            pages: number,
+            pages,
             dead: false,
         };
         let inline = match &from {
@@ -126,19 +137,20 @@ impl Shard {
             Some((_, rest)) => Inline::New(rest, &[]),
             None => Inline::of(value, record::paged_len(value_len), old.as_ref()),
         };
-        let written = self.write(place, len, &head, key.key, &inline);
+        let map = long.as_ref().map_or(&[][..], |long| long.map());
+        let written = self.write(place, &head, key.key, &inline, map);
         debug_assert!(written.is_some(), "a record has the room that was made for it");
-        if let Some(segment) = self.logs.segment_mut(segment) {
-            segment.used += len as u32;
-        }
-        let paged = record::paged_len(value_len) as u32;
-        self.logs.enter(segment, Weight { len: len as u32, paged, exptime: header.exptime });
+        self.logs.seal(place);
+        self.logs.grow(segment, len);
+        let in_pages = record::paged_len(value_len) as u32;
+        let weight = Weight { len, paged: in_pages, exptime: header.exptime };
+        self.logs.enter(segment, weight);
         self.payload += (key.key.len() + value_len) as u64;
         if let Queue::Probation(_) = queue {
-            self.policy.arrived += len as u64 + u64::from(paged);
+            self.policy.arrived += u64::from(len) + u64::from(in_pages);
         }
         if let Some(old) = old {
-            let kept = if keeps_pages { old.head.pages } else { None };
+            let kept = if keeps_pages { old.head.pages.map(|pages| pages.number) } else { None };
             self.discard(&old, kept);
             self.use_once(&old);
             self.index.put_place(old.slot, place);
@@ -156,14 +168,15 @@ impl Shard {
     fn write(
         &mut self,
         place: Place,
-        len: usize,
         head: &Head,
         key: &[u8],
         value: &Inline<'_>,
+        map: &[u8],
     ) -> Option<()> {
-        let bytes = self.logs.at_mut(place)?.get_mut(..len)?;
+        let bytes = self.logs.at_mut(place)?;
         let extent = head.write(bytes)?;
         bytes.get_mut(extent.key..extent.value)?.copy_from_slice(key);
+        bytes.get_mut(extent.map..extent.end)?.copy_from_slice(map);
         match *value {
             Inline::New(first, second) => write_parts(bytes, extent.value, [first, second]),
             Inline::Old { from, len, at, more, more_at } => {
@@ -180,10 +193,10 @@ impl Shard {
         &mut self,
         key: Hashed<'_>,
         old: Option<&Found>,
-        len: usize,
+        len: u32,
         value_len: usize,
     ) -> Queue {
-        let cost = (len + record::paged_len(value_len)) as u64 + INDEX_COST;
+        let cost = u64::from(len) + record::paged_len(value_len) as u64 + INDEX_COST;
         let items = self.index.len();
         let mean = self.mean_cost();
         if let Some(old) = old {

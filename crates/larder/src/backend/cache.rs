@@ -22,7 +22,12 @@ pub struct CacheSession(Arc<Cache>);
 impl CacheBackend {
     /// An empty cache.
     pub fn new(options: Options) -> Self {
-        Self { cache: Arc::new(Cache::new(&options)), options }
+        Self::of(Arc::new(Cache::new(&options)), options)
+    }
+
+    /// This cache, made with these options.
+    pub fn of(cache: Arc<Cache>, options: Options) -> Self {
+        Self { cache, options }
     }
 }
 

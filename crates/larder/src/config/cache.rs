@@ -1,8 +1,10 @@
 //! What a node of the cache tier runs on.
 
+use std::path::PathBuf;
+
 use toml::Value;
 
-use super::node::{integer, least_buffer_memory_mb};
+use super::node::{absolute, integer, least_buffer_memory_mb, path};
 use super::{NodeConfig, Note, Setting, Sources};
 use crate::failure::Failure;
 use crate::flags::NodeFlags;
@@ -19,6 +21,8 @@ pub(crate) struct CacheConfig {
     pub(crate) memory_limit_mb: u64,
     /// Whether items make room for others when memory is full. Default: true.
     pub(crate) evict: bool,
+    /// File that the items are in, for the next process. Default: none.
+    pub(crate) memory_file: Option<PathBuf>,
 }
 
 impl CacheConfig {
@@ -60,7 +64,11 @@ impl CacheConfig {
                 warning: true,
             });
         }
-        Ok((Self { node, memory_limit_mb, evict: !flags.disable_evictions }, notes))
+        let evict = !flags.disable_evictions;
+        let memory_file = flags.memory_file.as_ref().filter(|path| !path.as_os_str().is_empty());
+        // A daemon leaves the working directory.
+        let memory_file = memory_file.map(|path| absolute(path)).transpose()?;
+        Ok((Self { node, memory_limit_mb, evict, memory_file }, notes))
     }
 
     /// The options by their long names.
@@ -68,6 +76,7 @@ impl CacheConfig {
         let mut settings = vec![
             ("memory-limit", integer(self.memory_limit_mb)),
             ("disable-evictions", Value::Boolean(!self.evict)),
+            ("memory-file", path(self.memory_file.as_deref())),
         ];
         settings.extend(self.node.settings());
         settings

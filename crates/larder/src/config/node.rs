@@ -119,9 +119,7 @@ impl NodeConfig {
         };
         check_sockets(unix_socket.as_deref(), port, sources, &mut notes)?;
         ignored(flags, &mut notes);
-        let mut notes: Vec<_> =
-            notes.into_iter().map(|text| Note { text, warning: false }).collect();
-        notes.extend(lost(flags).map(|text| Note { text, warning: true }));
+        let notes = notes.into_iter().map(|text| Note { text, warning: false }).collect();
         let item_size_max = flags.max_item_size.unwrap_or(1 << 20);
         let buffer_memory_mb =
             buffer_memory_mb(flags, &extended, sources, item_size_max, memory_limit_mb)?;
@@ -292,15 +290,6 @@ fn ignored(flags: &NodeFlags, notes: &mut Vec<String>) {
     for (_, flag, why) in given.into_iter().filter(|(given, ..)| *given) {
         notes.push(format!("{flag}: {why}; ignored"));
     }
-}
-
-/// Notes what is accepted and may be missed.
-fn lost(flags: &NodeFlags) -> Option<String> {
-    let file = flags.memory_file.as_ref()?.display();
-    Some(format!(
-        "-e {file}: there is no warm restart yet: every restart begins empty, and the file is \
-         neither read nor written"
-    ))
 }
 
 /// The value of an option that `-o` may give too: of the source that counts more, and of the

@@ -56,6 +56,7 @@ impl StoreConfig {
         };
         let given = [
             (flags.node.disable_evictions, "-M", "a store never evicts"),
+            (flags.node.memory_file.is_some(), "-e", "a store keeps everything in --data-dir"),
             (
                 matches!(flags.node.protocol.as_deref(), Some("btree" | "hash")),
                 "-B",

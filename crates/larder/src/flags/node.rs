@@ -82,6 +82,9 @@ pub(crate) struct NodeFlags {
     /// Largest item, in bytes or with k or m, 1k to 1024m (default: 1m)
     #[arg(short = 'I', long, value_name = "num", value_parser = value::item_size)]
     pub(crate) max_item_size: Option<u64>,
+    /// Keep a cache's items in this file, best on a tmpfs: a restart has them again
+    #[arg(short = 'e', long, value_name = "file")]
+    pub(crate) memory_file: Option<PathBuf>,
     #[arg(short = 'F', long, help = "Disable the flush_all command")]
     pub(crate) disable_flush_all: bool,
     /// Disable the commands that list keys
@@ -95,9 +98,6 @@ pub(crate) struct NodeFlags {
             no_maxconns_fast and read_buf_mem_limit=<megabytes> count here, what tunes its internals is accepted")]
     pub(crate) extended: Vec<String>,
 
-    /// Keep items in this file over a restart: not there yet, every restart is empty
-    #[arg(short = 'e', long, value_name = "file", help_heading = NO_EFFECT)]
-    pub(crate) memory_file: Option<PathBuf>,
     /// Slab growth factor
     #[arg(short = 'f', long, value_name = "num", help_heading = NO_EFFECT)]
     pub(crate) slab_growth_factor: Option<String>,
