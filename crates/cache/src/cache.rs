@@ -16,7 +16,7 @@ use crate::image::{Geometry, Image, Opened};
 use crate::label::Label;
 use crate::long::{self, Long};
 use crate::options::Options;
-use crate::record::paged_len;
+use crate::record::{MIN_PAGED, paged_len};
 use crate::restored::Restored;
 use crate::shard::{Before, Hashed, Preparation, Prepared, Shard};
 use crate::stats::Stats;
@@ -133,17 +133,18 @@ impl Cache {
         let mut respond = respond;
         for _ in 0..TRIES {
             let mut prepared = match op {
-                Op::Store(store) => self.prepare(key, store, now),
+                Op::Store(store) => self.prepare(key, op, store, now),
                 _ => Preparation::None,
             };
             let mut shard = self.lock(key.hash, now);
-            if matches!(op, Op::Store(_)) && shard.is_short() && !self.has_room() {
-                drop(shard);
-                let spare = self.make_way_until(|| self.arena.take(), now);
-                shard = self.lock(key.hash, now);
-                if let Some(spare) = spare {
-                    shard.put_spare(spare);
+            if matches!(op, Op::Store(_)) && shard.is_short() {
+                let mut spare = self.arena.take();
+                if spare.is_none() {
+                    drop(shard);
+                    spare = self.make_way_until(|| self.arena.take(), now);
+                    shard = self.lock(key.hash, now);
                 }
+                shard.put_spare(spare);
             }
             let done = shard.execute(key, op, now, &mut prepared, respond);
             if self.settle(&mut shard) {
@@ -274,15 +275,28 @@ impl Cache {
     }
 
     /// Writes what of a value belongs in pages, if there is that much of it. No lock is held.
-    fn prepare(&self, key: Hashed<'_>, store: &Store<'_>, now: Seconds) -> Preparation {
+    fn prepare(
+        &self,
+        key: Hashed<'_>,
+        op: &Op<'_>,
+        store: &Store<'_>,
+        now: Seconds,
+    ) -> Preparation {
         let value = store.value;
+        let conditional = store.mode != Mode::Set || store.compare.is_some();
+        // Nothing is evicted for what is not stored.
+        if conditional
+            && value.len() >= MIN_PAGED
+            && !self.lock(key.hash, now).would_put_at(key, op, now)
+        {
+            return Preparation::None;
+        }
         let adds = matches!(store.mode, Mode::Append | Mode::Prepend);
         let before =
             if adds { self.lock(key.hash, now).before(key, value.len(), now) } else { None };
         let Some(before) = before else {
-            // An append may make an item, too.
             let paged = paged_len(value.len());
-            if paged == 0 || (adds && store.vivify.is_none()) {
+            if paged == 0 {
                 return Preparation::None;
             }
             let long = self.extend(Long::default(), &[value], paged, now);
@@ -383,10 +397,6 @@ impl Cache {
         drop(shard);
         drop(remains);
         given
-    }
-
-    fn has_room(&self) -> bool {
-        self.arena.in_use() < self.arena.limit()
     }
 
     #[inline]

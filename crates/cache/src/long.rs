@@ -184,6 +184,10 @@ impl Longs {
         Some(Pieces(long))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.values.len() == self.vacant.len()
+    }
+
     /// Bytes of memory they take beside their pages, about.
     pub(crate) fn overhead(&self) -> u64 {
         self.overhead + (self.values.capacity() * 8 + self.vacant.capacity() * 4) as u64

@@ -194,21 +194,50 @@ impl Shard {
         respond: R,
     ) -> Result<(), R> {
         let found = self.find(key, op, now);
-        if let (Op::Store(store), Some(found)) = (op, &found)
-            && matches!(store.mode, Mode::Append | Mode::Prepend)
-            && found.head.value_len as usize + store.value.len() >= MIN_PAGED
-            && match prepared {
-                Preparation::None => true,
-                Preparation::Made(Prepared { from, .. }) => {
-                    from.as_ref().is_none_or(|(cas, _)| *cas != found.head.header.cas)
-                }
-                Preparation::Failed => false,
-            }
-        {
+        if self.lacks(found.as_ref(), op, now, prepared) {
             return Err(respond);
         }
         self.carry_out(key, found, op, now, prepared, respond);
         Ok(())
+    }
+
+    /// Whether a value with pages would be put that is not prepared, or from what is no longer there.
+    #[inline]
+    fn lacks(
+        &self,
+        found: Option<&Found>,
+        op: &Op<'_>,
+        now: Seconds,
+        prepared: &Preparation,
+    ) -> bool {
+        let Op::Store(store) = op else { return false };
+        let old = found.filter(|_| matches!(store.mode, Mode::Append | Mode::Prepend));
+        let len = store.value.len() + old.map_or(0, |old| old.head.value_len as usize);
+        if len < MIN_PAGED {
+            return false;
+        }
+        let ready = match prepared {
+            Preparation::None => false,
+            Preparation::Made(Prepared { from, .. }) => {
+                from.as_ref().map(|(cas, _)| *cas) == old.map(|old| old.head.header.cas)
+            }
+            Preparation::Failed => true,
+        };
+        !ready && self.would_put(found, op, now)
+    }
+
+    /// Whether a command puts a value here as things are.
+    pub(crate) fn would_put_at(&self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> bool {
+        let found = self.look_up(key).filter(|found| !found.head.header.expired(now));
+        self.would_put(found.as_ref(), op, now)
+    }
+
+    fn would_put(&self, found: Option<&Found>, op: &Op<'_>, now: Seconds) -> bool {
+        let item = found.and_then(|found| {
+            let value = value_at(&self.logs, &self.longs, found)?;
+            Some(Item { header: found.head.header, value })
+        });
+        matches!(decide(item, op, now, || 0).change, Change::Put(..))
     }
 
     #[inline]

@@ -80,19 +80,21 @@ impl Shard {
         }
     }
 
-    /// Whether it may come to need a segment that nothing of its own can make way for: all that it
-    /// has are appended to. In a cache full of long values no whole segment is free.
+    /// Whether it should be given a spare segment. Where there are long values, a whole segment is
+    /// seldom free, and what this shard alone can give up frees parts of many; where all of its
+    /// segments are appended to, it has none to give up.
     #[inline]
     pub(crate) fn is_short(&self) -> bool {
-        let open = |queue: &Queue| self.logs.newest(*queue).is_some();
-        self.spare.is_none()
-            && self.logs.len() <= Queue::ALL.len()
-            && self.logs.len() == Queue::ALL.iter().filter(|queue| open(queue)).count()
+        if self.spare.is_some() {
+            return false;
+        }
+        let open = || Queue::ALL.iter().filter(|queue| self.logs.newest(**queue).is_some()).count();
+        !self.longs.is_empty() || (self.logs.len() <= Queue::ALL.len() && self.logs.len() == open())
     }
 
-    /// Gives it a segment for when it needs one.
-    pub(crate) fn put_spare(&mut self, memory: Memory) {
-        self.spare = Some(memory);
+    /// Gives it a segment for when it needs one, if there is one.
+    pub(crate) fn put_spare(&mut self, memory: Option<Memory>) {
+        self.spare = memory;
     }
 
     /// When the item was used whose turn to leave is next.
@@ -144,7 +146,9 @@ impl Shard {
         if !self.logs.may_begin() {
             return None;
         }
-        let memory = self.arena.take().or_else(|| self.spare.take())?;
+        // Where all is short, it is better to have a spare.
+        let spare = if self.longs.is_empty() { self.spare.take() } else { None };
+        let memory = spare.or_else(|| self.arena.take()).or_else(|| self.spare.take())?;
         Some(self.logs.begin(memory, queue, self.policy.arrived))
     }
 
