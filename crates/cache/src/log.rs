@@ -29,14 +29,13 @@ pub(crate) struct Segment {
     pub(crate) live: u32,
     /// Bytes of pages that belong to its records.
     pub(crate) paged: u64,
-    /// When those expire that do.
-    expiry: Expiry,
+    /// When those expire that do. Most segments have none that do.
+    expiry: Option<Box<Expiry>>,
 }
 
 impl Segment {
     fn new(memory: Memory, queue: Queue, begun: u64, start: u32) -> Self {
-        let expiry = Expiry::default();
-        Self { memory, begun, queue, start, used: start, live: 0, paged: 0, expiry }
+        Self { memory, begun, queue, start, used: start, live: 0, paged: 0, expiry: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -57,7 +56,7 @@ impl Segment {
 
     /// Bytes that hold nothing wanted at `now`, as near as is known.
     pub(crate) fn dead(&self, now: Seconds) -> u32 {
-        let expired = self.expiry.before(now).min(self.live);
+        let expired = self.expiry.as_ref().map_or(0, |expiry| expiry.before(now)).min(self.live);
         self.used - self.start - self.live + expired
     }
 
@@ -411,7 +410,7 @@ impl Logs {
         segment.live += weight.len;
         segment.paged += u64::from(weight.paged);
         if weight.exptime != 0 {
-            segment.expiry.add(weight.exptime, weight.len);
+            segment.expiry.get_or_insert_default().add(weight.exptime, weight.len);
         }
         let queue = segment.queue;
         self.log_mut(queue).bytes += u64::from(weight.len) + u64::from(weight.paged);
@@ -423,8 +422,10 @@ impl Logs {
         let Some(segment) = self.segment_mut(number) else { return };
         segment.live -= weight.len;
         segment.paged -= u64::from(weight.paged);
-        if weight.exptime != 0 {
-            segment.expiry.take(weight.exptime, weight.len);
+        if weight.exptime != 0
+            && let Some(expiry) = &mut segment.expiry
+        {
+            expiry.take(weight.exptime, weight.len);
         }
         let queue = segment.queue;
         self.log_mut(queue).bytes -= u64::from(weight.len) + u64::from(weight.paged);
@@ -454,10 +455,11 @@ impl Logs {
     /// The records of a segment end here, and no job is at work on it. When they expire is found
     /// out anew, since joined moments grow vaguer with each record that leaves.
     pub(crate) fn cut(&mut self, number: u32, used: u32) {
-        let mut expiry = Expiry::default();
+        let mut expiry = None::<Box<Expiry>>;
         for (_, head, extent) in self.records(number, self.start, used) {
             if !head.dead && head.header.exptime != 0 {
-                expiry.add(head.header.exptime, self.len_with_seal(extent.end));
+                let len = self.len_with_seal(extent.end);
+                expiry.get_or_insert_default().add(head.header.exptime, len);
             }
         }
         let labelled = self.labels.is_some();
