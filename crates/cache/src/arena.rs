@@ -120,11 +120,12 @@ impl Arena {
         self.state.lock().ledger.limit()
     }
 
-    /// Sets how many segments may be in use. Free memory beyond it goes back to the system now;
-    /// what is in use beyond it, when it is dropped.
-    pub(crate) fn set_limit(&self, segments: usize) {
+    /// Sets how many segments may be in use, to what `segments` finds under the lock: of several who
+    /// set it at once, the last has seen what the others knew. Free memory beyond it goes back to the
+    /// system now; what is in use beyond it, when it is dropped.
+    pub(crate) fn set_limit(&self, segments: impl FnOnce() -> usize) {
         let mut state = self.state.lock();
-        state.ledger.set_limit(segments);
+        state.ledger.set_limit(segments());
         self.cool(&mut state);
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fmt, io, thread};
 
 use ahash::RandomState;
@@ -12,6 +12,8 @@ use larder_protocol::{Mode, Op, Outcome, Piecewise, Seconds, Store};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::arena::{Arena, PAGE_BYTES, Pages, Recovery};
+use crate::budget::Budget;
+use crate::flush::Flush;
 use crate::image::{Geometry, Image, Opened};
 use crate::label::Label;
 use crate::long::{self, Long};
@@ -29,15 +31,11 @@ pub struct Cache {
     arena: Arc<Arena>,
     /// The file that the arena is, for the next process.
     image: Option<Arc<Image>>,
-    limit: AtomicU64,
-    /// Bytes of the limit that are lent to others.
-    lent: AtomicU64,
-    /// Bytes that shards use beside segments and pages.
-    overhead: AtomicU64,
-    /// The shard that is next to give up memory for another.
-    turn: AtomicUsize,
-    /// The last flush that was asked for.
+    budget: Budget,
     flush: Flush,
+    /// The shard that is next to give up memory for another. Nothing else is read by it, so it needs
+    /// no order.
+    turn: AtomicUsize,
 }
 
 /// A value alone on its cache lines, so that neighbours do not slow each other.
@@ -50,10 +48,6 @@ struct Locked<'a> {
     shard: MutexGuard<'a, Shard>,
     _flushed: Option<Box<Shard>>,
 }
-
-/// A flush to come, or the last one: its number, and the second from which it holds.
-#[derive(Default)]
-struct Flush(AtomicU64);
 
 impl Cache {
     /// An empty cache.
@@ -87,23 +81,22 @@ impl Cache {
         // Nothing is free until it is known what the items make do with.
         recovery.finish(0);
         let mut cache = Self::of(shards, arena, hashing, options.memory_limit);
-        cache.flush = Flush(AtomicU64::new(image.flush()));
+        cache.flush = Flush::resumed(image.flush());
         cache.image = Some(image);
         cache.make_way_to_limit(now);
         Ok((cache, restored))
     }
 
     fn of(shards: Vec<Shard>, arena: Arc<Arena>, hashing: RandomState, limit: u64) -> Self {
+        let segment_bytes = arena.segment_bytes();
         let cache = Self {
             shards: shards.into_iter().map(|shard| CacheLine(Mutex::new(shard))).collect(),
             hashing,
             arena,
             image: None,
-            limit: AtomicU64::new(limit),
-            lent: AtomicU64::new(0),
-            overhead: AtomicU64::new(0),
-            turn: AtomicUsize::new(0),
+            budget: Budget::new(limit, segment_bytes),
             flush: Flush::default(),
+            turn: AtomicUsize::new(0),
         };
         for shard in &cache.shards {
             cache.settle(&mut shard.0.lock());
@@ -193,26 +186,23 @@ impl Cache {
     /// From the second `at` on, every item stored before it is gone; an `at` of 0 means now. A
     /// flush that is still to come is forgotten.
     pub fn flush_all(&self, at: Seconds, now: Seconds) {
-        for shard in &self.shards {
-            // A flush that is due must not be forgotten where it was not yet noticed.
-            drop(self.enter(&shard.0, now));
-        }
-        self.flush.ask(at);
-        if let Some(image) = &self.image {
-            image.note_flush(self.flush.0.load(Ordering::Relaxed));
-        }
-        if at == 0 {
-            // Memory is given back at once, not as keys are asked for.
+        let note = |flush| {
+            if let Some(image) = &self.image {
+                image.note_flush(flush);
+            }
+        };
+        self.flush.ask(at, note, || {
             for shard in &self.shards {
                 let mut shard = self.enter(&shard.0, now);
+                // Memory is given back at once, not as keys are asked for.
                 self.settle(&mut shard);
             }
-        }
+        });
     }
 
     /// Sets the limit, in bytes, and evicts down to it.
     pub fn set_memory_limit(&self, bytes: u64, now: Seconds) {
-        self.limit.store(bytes, Ordering::Relaxed);
+        self.budget.set_limit(bytes);
         self.share_out(now);
         self.make_way_to_limit(now);
     }
@@ -220,14 +210,13 @@ impl Cache {
     /// So many bytes more of the limit are used by others, or fewer: the items make do with the
     /// rest, from the next that is stored on. Half of the limit stays theirs.
     pub fn lend(&self, change: i64) {
-        self.lent.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+        self.budget.lend(change);
         self.set_arena_limit();
     }
 
     /// What is counted, over all shards.
     pub fn stats(&self, now: Seconds) -> Stats {
-        let mut stats =
-            Stats { memory_limit: self.limit.load(Ordering::Relaxed), ..Stats::default() };
+        let mut stats = Stats { memory_limit: self.budget.limit(), ..Stats::default() };
         for shard in &self.shards {
             stats.add(&self.enter(&shard.0, now).stats());
         }
@@ -334,7 +323,7 @@ impl Cache {
         if lacking == 0 {
             return Some(long);
         }
-        if len as u64 > self.limit.load(Ordering::Relaxed) {
+        if len as u64 > self.budget.limit() {
             // Not worth emptying the cache for.
             return None;
         }
@@ -426,7 +415,7 @@ impl Cache {
     fn settle(&self, shard: &mut Shard) -> bool {
         let more = shard.settle();
         if more != 0 {
-            self.overhead.fetch_add(more.cast_unsigned(), Ordering::Relaxed);
+            self.budget.settle(more);
             self.set_arena_limit();
         }
         more > 0 && self.arena.in_use() > self.arena.limit()
@@ -434,29 +423,15 @@ impl Cache {
 
     /// Segments get what others leave of the limit.
     fn set_arena_limit(&self) {
-        loop {
-            let segments = self.segments_allowed();
-            self.arena.set_limit(segments);
-            // Another may have found less meanwhile, and been first.
-            if segments == self.segments_allowed() {
-                return;
-            }
-        }
-    }
-
-    fn segments_allowed(&self) -> usize {
-        let limit = self.limit.load(Ordering::Relaxed);
-        let lent = self.lent.load(Ordering::Relaxed).min(limit / 2);
-        let bytes = limit.saturating_sub(lent + self.overhead.load(Ordering::Relaxed));
-        usize::try_from(bytes / self.arena.segment_bytes() as u64).unwrap_or(usize::MAX)
+        self.arena.set_limit(|| self.budget.segments());
     }
 
     /// Tells every shard its part of the limit.
     fn share_out(&self, now: Seconds) {
         self.set_arena_limit();
-        let part = self.limit.load(Ordering::Relaxed) / self.shards.len() as u64;
         for shard in &self.shards {
-            self.enter(&shard.0, now).set_budget(part);
+            let mut shard = self.enter(&shard.0, now);
+            shard.set_budget(self.budget.part(self.shards.len()));
         }
     }
 }
@@ -522,28 +497,11 @@ impl DerefMut for Locked<'_> {
     }
 }
 
-impl Flush {
-    /// Asks for a flush from the second `at` on; 0 is now, whatever clocks do later. Of two at the
-    /// same moment, one is as good as both.
-    fn ask(&self, at: Seconds) {
-        let number = (self.0.load(Ordering::Relaxed) >> 32).wrapping_add(1);
-        self.0.store(number << 32 | u64::from(at), Ordering::Release);
-    }
-
-    /// The flush that holds at `now`, if there was ever one: a number unlike any before it.
-    #[inline]
-    fn due(&self, now: Seconds) -> Option<u64> {
-        let flush = self.0.load(Ordering::Acquire);
-        let at = flush & u64::from(u32::MAX);
-        (flush != 0 && at <= u64::from(now)).then_some(flush)
-    }
-}
-
 impl Drop for Cache {
     fn drop(&mut self) {
         if self.image.is_some() {
             // What is given back from here on is the next process's, even if it is above the limit.
-            self.arena.set_limit(usize::MAX);
+            self.arena.set_limit(|| usize::MAX);
         }
     }
 }
@@ -552,7 +510,7 @@ impl fmt::Debug for Cache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cache")
             .field("shards", &self.shards.len())
-            .field("limit", &self.limit)
+            .field("limit", &self.budget.limit())
             .field("in_use", &self.arena.in_use())
             .finish_non_exhaustive()
     }

@@ -9,6 +9,8 @@
 //!
 //! - `options`: the limits
 //! - `cache`: the shards as one cache, and the memory they share
+//! - `budget`: what of the limit is for segments and pages
+//! - `flush`: all items that go at one moment
 //! - `shard`: one lock: what a command does, and how room is made
 //! - `policy`: which items stay
 //! - `ghosts`: what was lately evicted
@@ -22,7 +24,9 @@
 //! - `restored`: what of a file was of use
 //! - `stats`: what is counted
 mod arena;
+mod budget;
 mod cache;
+mod flush;
 mod ghosts;
 mod image;
 mod index;

@@ -110,7 +110,7 @@ impl Recovery {
     /// What is not claimed is free from now on, and its memory goes back to the system where it is
     /// more than the limit, in segments, allows.
     pub(crate) fn finish(self, limit: usize) -> Arc<Arena> {
-        self.arena.set_limit(limit);
+        self.arena.set_limit(|| limit);
         for run in self.unclaimed.into_iter().rev().flatten() {
             drop(Segment { run, arena: Arc::clone(&self.arena) });
         }

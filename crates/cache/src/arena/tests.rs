@@ -32,7 +32,7 @@ fn number_of(segment: &Segment) -> u32 {
 
 fn anonymous(segment_bytes: usize, limit: usize) -> Arc<Arena> {
     let arena = Arc::new(Arena::anonymous(segment_bytes));
-    arena.set_limit(limit);
+    arena.set_limit(|| limit);
     arena
 }
 
@@ -150,7 +150,7 @@ fn run(arena: &Arc<Arena>, steps: Vec<Step>) {
             }
             Step::Write(index) if !taken.is_empty() => index.get_mut(&mut taken).write(seed),
             Step::Drop(_) | Step::Write(_) => {}
-            Step::SetLimit(limit) => arena.set_limit(limit),
+            Step::SetLimit(limit) => arena.set_limit(|| limit),
         }
         taken.iter().for_each(Taken::verify);
         arena.state.lock().ledger.check();
@@ -203,7 +203,7 @@ fn threads_share_an_arena() {
                             0..4 => arena.take().map(What::Segment),
                             4..8 => arena.take_pages((random >> 32) as usize % 50).map(What::Pages),
                             8 => {
-                                arena.set_limit(20 + (random >> 32) as usize % 40);
+                                arena.set_limit(|| 20 + (random >> 32) as usize % 40);
                                 None
                             }
                             _ => None,
@@ -237,14 +237,14 @@ fn the_limit_is_lowered_and_raised() {
     let arena = anonymous(SEGMENT, 3);
     let mut taken = vec![arena.take().unwrap(), arena.take().unwrap(), arena.take().unwrap()];
     assert!(arena.take().is_none() && arena.take_pages(1).is_none());
-    arena.set_limit(1);
+    arena.set_limit(|| 1);
     assert_eq!((arena.limit(), arena.in_use()), (1, 3));
     taken.pop();
     taken.pop();
     assert!(arena.take().is_none());
     taken.pop();
     assert!(arena.take().is_some());
-    arena.set_limit(usize::MAX);
+    arena.set_limit(|| usize::MAX);
     // More than an extent.
     let taken: Vec<_> = (0..5000).map(|_| arena.take().unwrap()).collect();
     assert!(taken.is_sorted_by_key(number_of));
@@ -325,10 +325,10 @@ fn memory_goes_back_to_the_system() {
     // Free, but kept.
     taken.truncate(NUMBER / 2);
     has(bytes);
-    arena.set_limit(NUMBER * 3 / 4);
+    arena.set_limit(|| NUMBER * 3 / 4);
     has(bytes * 3 / 4);
     // In use beyond the limit, and then given back.
-    arena.set_limit(0);
+    arena.set_limit(|| 0);
     has(bytes / 2);
     taken.truncate(NUMBER / 4);
     has(bytes / 4);
@@ -351,13 +351,13 @@ fn a_file_has_no_more_than_is_needed() {
     }
     taken.truncate(300);
     assert!((500..510).contains(&used()), "{}", used());
-    arena.set_limit(100);
+    arena.set_limit(|| 100);
     assert!((300..310).contains(&used()), "{}", used());
     taken.clear();
     assert!((100..110).contains(&used()), "{}", used());
-    arena.set_limit(0);
+    arena.set_limit(|| 0);
     assert!(used() < 10, "{}", used());
-    arena.set_limit(1);
+    arena.set_limit(|| 1);
     assert!(arena.take().unwrap().iter().all(|&byte| byte == 0));
 }
 

@@ -13,7 +13,7 @@ fn cache(bytes: u64) -> Cache {
 /// Bytes used of the limit.
 fn used(cache: &Cache) -> u64 {
     let segments = cache.arena.in_use() * cache.arena.segment_bytes();
-    cache.overhead.load(Ordering::Relaxed) + segments as u64
+    cache.budget.overhead() + segments as u64
 }
 
 fn told(cache: &Cache, key: &str, op: &Op<'_>, now: Seconds) -> Outcome<'static> {
@@ -42,7 +42,7 @@ fn assert_accounts(cache: &Cache) {
         shard.audit(&cache.hashing);
         overhead += shard.overhead();
     }
-    assert_eq!(overhead, cache.overhead.load(Ordering::Relaxed));
+    assert_eq!(overhead, cache.budget.overhead());
 }
 
 #[test]

@@ -1,0 +1,78 @@
+//! What of the limit is for segments and pages: all that others leave.
+//!
+//! Any thread may change its numbers at any time, and then has the arena told how many segments they
+//! leave. The numbers are read under the arena's lock when it is told, not before: of several who
+//! tell it at once, the last has seen what the others changed before they had the lock, and so the
+//! last word is right. That is all the order there has to be, and the lock makes it; the numbers
+//! themselves are `Relaxed`. The same goes for a shard that is told its part, under its own lock.
+
+#[cfg(all(loom, test))]
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+#[cfg(not(all(loom, test)))]
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// The limit, and what of it is not for segments.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    segment_bytes: u64,
+    limit: AtomicU64,
+    /// Bytes of the limit that are lent to others.
+    lent: AtomicU64,
+    /// Bytes that shards use beside segments and pages.
+    overhead: AtomicU64,
+}
+
+impl Budget {
+    /// All of `limit` bytes is for segments of so many.
+    pub(crate) fn new(limit: u64, segment_bytes: usize) -> Self {
+        Self {
+            segment_bytes: segment_bytes as u64,
+            limit: AtomicU64::new(limit),
+            lent: AtomicU64::new(0),
+            overhead: AtomicU64::new(0),
+        }
+    }
+
+    /// The limit, in bytes.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit.load(Relaxed)
+    }
+
+    pub(crate) fn set_limit(&self, bytes: u64) {
+        self.limit.store(bytes, Relaxed);
+    }
+
+    /// So many bytes more are lent, or fewer. Nobody may give back what is not lent: each number is
+    /// a sum that no order of its changes takes below 0.
+    pub(crate) fn lend(&self, change: i64) {
+        self.lent.fetch_add(change.cast_unsigned(), Relaxed);
+    }
+
+    /// A shard uses so many bytes more beside segments and pages, or fewer.
+    pub(crate) fn settle(&self, change: i64) {
+        self.overhead.fetch_add(change.cast_unsigned(), Relaxed);
+    }
+
+    /// How many segments the numbers leave, for the arena: to be asked under its lock. Half of the
+    /// limit stays with the items, however much is lent.
+    pub(crate) fn segments(&self) -> usize {
+        let limit = self.limit();
+        let lent = self.lent.load(Relaxed).min(limit / 2);
+        let bytes = limit.saturating_sub(lent + self.overhead.load(Relaxed));
+        usize::try_from(bytes / self.segment_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// One of so many equal parts of the limit, for a shard: to be asked under its lock.
+    pub(crate) fn part(&self, shards: usize) -> u64 {
+        self.limit() / shards as u64
+    }
+
+    #[cfg(test)]
+    pub(crate) fn overhead(&self) -> u64 {
+        self.overhead.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+#[cfg(loom)]
+mod models;
