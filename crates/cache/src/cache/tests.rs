@@ -1,8 +1,9 @@
-use larder_protocol::{Arithmetic, Delete, Exptime, Fetch, Mode, Store};
+use larder_protocol::{Delete, Exptime, Fetch, Mode, Store};
 
 use super::*;
 
 mod restart;
+mod threads;
 
 const NOW: Seconds = 1_700_000_000;
 
@@ -330,28 +331,6 @@ fn a_large_value_on_its_way_is_not_written_over() {
 }
 
 #[test]
-fn concurrent_counting_loses_nothing() {
-    let cache = cache(1 << 20);
-    set(&cache, "n", b"0", 0);
-    let incr = Op::Arithmetic(Arithmetic::INCR);
-    thread::scope(|scope| {
-        for thread in 0..4 {
-            let (cache, incr) = (&cache, &incr);
-            scope.spawn(move || {
-                for number in 0..5_000 {
-                    told(cache, "n", incr, NOW);
-                    set(cache, &format!("{thread}-{number}"), &[b'x'; 300], 0);
-                    get(cache, "n", NOW);
-                }
-            });
-        }
-    });
-    assert_eq!(get(&cache, "n", NOW), Some(b"20000".to_vec()));
-    assert!(used(&cache) <= 1 << 20);
-    assert_accounts(&cache);
-}
-
-#[test]
 fn sizes_are_counted_in_steps_of_32_bytes() {
     let cache = cache(1 << 20);
     set(&cache, "k", &[b'x'; 31], 0);
@@ -504,42 +483,6 @@ fn whatever_is_done_values_and_books_are_right() {
         assert!(stats.items > 100 && (stats.evictions > 1000) == evict, "{stats:?}");
         assert!(stats.reclaimed > 100, "{stats:?}");
     }
-}
-
-#[test]
-fn threads_at_once_see_whole_values_and_leave_the_books_right() {
-    let cache =
-        Cache::new(&Options { memory_limit: 4 << 20, shards: Some(2), ..Options::default() });
-    thread::scope(|scope| {
-        for seed in 1..=4 {
-            let cache = &cache;
-            scope.spawn(move || {
-                let mut chance = Chance(seed);
-                for _ in 0..30_000 {
-                    let key = format!("key-{}", chance.below(3000));
-                    match chance.below(20) {
-                        0..10 => {
-                            // Every byte of a value is the same, whoever wrote it.
-                            let value = get(cache, &key, NOW).unwrap_or_default();
-                            let first = value.first().copied();
-                            assert!(value.iter().all(|byte| Some(*byte) == first));
-                        }
-                        10..17 => {
-                            set(cache, &key, &chance.value(), 0);
-                        }
-                        17..19 => {
-                            told(cache, &key, &Op::Delete(Delete::default()), NOW);
-                        }
-                        _ if chance.below(50) == 0 => {
-                            cache.set_memory_limit(u64::from(2 + chance.below(3)) << 20, NOW);
-                        }
-                        _ => cache.expect(&[key.as_bytes(), b"another"]),
-                    }
-                }
-            });
-        }
-    });
-    assert_accounts(&cache);
 }
 
 #[test]
