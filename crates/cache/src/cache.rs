@@ -1,4 +1,6 @@
 //! The shards as one cache, and the memory they share.
+//!
+//! - `crawl`: a walk over all items
 
 use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
@@ -8,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fmt, io, thread};
 
 use ahash::RandomState;
-use larder_protocol::{Mode, Op, Outcome, Piecewise, Seconds, Store};
+use larder_protocol::{Mode, Op, Outcome, Piecewise, Seconds};
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::arena::{Arena, PAGE_BYTES, Pages, Recovery};
@@ -22,6 +24,8 @@ use crate::record::{MIN_PAGED, paged_len};
 use crate::restored::Restored;
 use crate::shard::{Before, Hashed, Preparation, Prepared, Shard};
 use crate::stats::Stats;
+
+mod crawl;
 
 /// Items in memory, up to a limit.
 pub struct Cache {
@@ -125,10 +129,7 @@ impl Cache {
         let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
         let mut respond = respond;
         for _ in 0..TRIES {
-            let mut prepared = match op {
-                Op::Store(store) => self.prepare(key, op, store, now),
-                _ => Preparation::None,
-            };
+            let mut prepared = self.prepare(key, op, now);
             let mut shard = self.lock(key.hash, now);
             if matches!(op, Op::Store(_)) && shard.is_short() {
                 let mut spare = self.arena.take();
@@ -230,32 +231,6 @@ impl Cache {
         oldest.map_or(0, |oldest| now.saturating_sub(oldest))
     }
 
-    /// How many items there are of which size: the upper end of a step of 32 bytes of key and
-    /// value, and a number. It looks at every item.
-    pub fn sizes(&self, now: Seconds) -> std::collections::BTreeMap<usize, u64> {
-        let mut sizes = std::collections::BTreeMap::new();
-        for shard in &self.shards {
-            for (_, _, bytes) in self.enter(&shard.0, now).items() {
-                *sizes.entry(bytes.next_multiple_of(32)).or_default() += 1;
-            }
-        }
-        sizes
-    }
-
-    /// Names up to `most` items: key, bytes of key and value, exptime. A shard is locked while its
-    /// own are named.
-    pub fn list(&self, most: usize, now: Seconds, emit: &mut dyn FnMut(&[u8], usize, Seconds)) {
-        let mut left = most;
-        for shard in &self.shards {
-            let shard = self.enter(&shard.0, now);
-            let live = shard.items().filter(|(_, header, _)| !header.expired(now));
-            for (key, header, bytes) in live.take(left) {
-                emit(key, bytes, header.exptime);
-                left -= 1;
-            }
-        }
-    }
-
     /// Counters begin again at 0.
     pub fn reset_stats(&self) {
         for shard in &self.shards {
@@ -264,13 +239,8 @@ impl Cache {
     }
 
     /// Writes what of a value belongs in pages, if there is that much of it. No lock is held.
-    fn prepare(
-        &self,
-        key: Hashed<'_>,
-        op: &Op<'_>,
-        store: &Store<'_>,
-        now: Seconds,
-    ) -> Preparation {
+    fn prepare(&self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Preparation {
+        let Op::Store(store) = op else { return Preparation::None };
         let value = store.value;
         let conditional = store.mode != Mode::Set || store.compare.is_some();
         // Nothing is evicted for what is not stored.

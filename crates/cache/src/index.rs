@@ -14,10 +14,13 @@
 //! has memory for the part without items.
 //!
 //! - `bucket`: the slots of a cache line
+//! - `span`: the items in the order of their hashes, a part at a time
 
 mod bucket;
+mod span;
 
-use bucket::{Bucket, EMPTY, Item, LANES, tag};
+use bucket::{Bucket, EMPTY, LANES, tag};
+pub(crate) use span::Span;
 
 /// The address of a record in a shard's log.
 pub(crate) type Place = u32;
@@ -172,8 +175,10 @@ impl Index {
     }
 
     /// The places of all items, in no order.
+    #[cfg(test)]
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        self.table.items().chain(self.old.items()).map(|item| item.place)
+        let blocks = self.table.blocks.iter().chain(&self.old.blocks);
+        blocks.flatten().flat_map(Bucket::items).flatten().map(|item| item.place)
     }
 
     #[inline]
@@ -412,10 +417,6 @@ impl Table {
             self.held -= block.len();
             *block = Box::default();
         }
-    }
-
-    fn items(&self) -> impl Iterator<Item = Item> {
-        self.blocks.iter().flatten().flat_map(Bucket::items).flatten()
     }
 
     fn block_len(&self) -> u32 {

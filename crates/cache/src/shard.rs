@@ -2,6 +2,7 @@
 //!
 //! - `write`: how records are written
 //! - `reclaim`: how room is made
+//! - `crawl`: what a walk over all items is shown
 //! - `restore`: what another process has left
 //! - `audit`: whether the books are right, for tests
 
@@ -26,6 +27,7 @@ use crate::stats::Stats;
 
 #[cfg(test)]
 mod audit;
+mod crawl;
 mod reclaim;
 mod restore;
 mod write;
@@ -352,11 +354,16 @@ impl Shard {
     #[inline]
     pub(crate) fn fetch_record(&self, hash: u64) {
         self.index.find(hash, |place| {
-            if let Some(record) = self.logs.at(place) {
-                record.iter().step_by(LINE).take(LINES_AHEAD).for_each(arena::prefetch);
-            }
+            self.fetch_at(place);
             true
         });
+    }
+
+    #[inline]
+    fn fetch_at(&self, place: Place) {
+        if let Some(record) = self.logs.at(place) {
+            record.iter().step_by(LINE).take(LINES_AHEAD).for_each(arena::prefetch);
+        }
     }
 
     /// Drops every item if `flush`, a number that grows with each flush, was not carried out here.
@@ -411,16 +418,6 @@ impl Shard {
         let more = overhead.wrapping_sub(self.settled).cast_signed();
         self.settled = overhead;
         more
-    }
-
-    /// The items, in no order: key, header, bytes of key and value.
-    pub(crate) fn items(&self) -> impl Iterator<Item = (&[u8], Header, usize)> {
-        self.index.places().filter_map(|place| {
-            let bytes = self.logs.at(place)?;
-            let (head, extent) = Head::read(bytes)?;
-            let key = bytes.get(extent.key..extent.value)?;
-            Some((key, head.header, key.len() + head.value_len as usize))
-        })
     }
 
     /// The item of a key, expired or not.

@@ -2,6 +2,7 @@ use larder_protocol::{Delete, Exptime, Fetch, Mode, Store};
 
 use super::*;
 
+mod crawl;
 mod restart;
 mod threads;
 
@@ -328,14 +329,6 @@ fn a_large_value_on_its_way_is_not_written_over() {
     let Outcome::Hit(hit) = told(&cache, "k", &Op::Fetch(Fetch::GET), NOW) else { panic!() };
     set(&cache, "k", &[b'b'; 10_000], 0);
     assert_eq!(*hit.value.to_bytes(), [b'a'; 10_000]);
-}
-
-#[test]
-fn sizes_are_counted_in_steps_of_32_bytes() {
-    let cache = cache(1 << 20);
-    set(&cache, "k", &[b'x'; 31], 0);
-    set(&cache, "l", &[b'x'; 32], 0);
-    assert_eq!(cache.sizes(NOW).into_iter().collect::<Vec<_>>(), [(32, 1), (64, 1)]);
 }
 
 #[test]

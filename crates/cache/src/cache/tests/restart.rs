@@ -5,17 +5,23 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
-use larder_protocol::{Header, Marks};
+use larder_protocol::{Arithmetic, Header, Marks};
 use tempfile::TempDir;
 
 use super::*;
+use crate::index::Span;
 
 /// The items of a cache: header, and bytes of key and value.
 pub(super) fn contents(cache: &Cache) -> HashMap<Vec<u8>, (Header, usize)> {
     let mut contents = HashMap::new();
     for shard in &cache.shards {
         let shard = shard.0.lock();
-        contents.extend(shard.items().map(|(key, header, len)| (key.to_vec(), (header, len))));
+        let mut left = Some(Span::ALL);
+        while let Some(span) = left {
+            left = shard.crawl(span, &cache.hashing, |key, header, len| {
+                contents.insert(key.to_vec(), (header, len));
+            });
+        }
     }
     contents
 }

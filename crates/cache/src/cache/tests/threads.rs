@@ -182,9 +182,9 @@ fn an_append_does_not_bring_back_what_went_meanwhile() {
     let store = Store { mode: Mode::Append, value: &value, vivify, ..Store::SET };
     let hash = cache.hashing.hash_one(b"k".as_slice());
     let key = Hashed { key: b"k", hash, hashing: &cache.hashing };
-    let mut prepared = cache.prepare(key, &store, NOW);
-    cache.remove(b"k", NOW);
     let op = Op::Store(store);
+    let mut prepared = cache.prepare(key, &op, NOW);
+    cache.remove(b"k", NOW);
     let done = cache.lock(hash, NOW).execute(key, &op, NOW, &mut prepared, |_| ());
     assert!(done.is_err(), "what it was made from is gone");
     told(&cache, "k", &op, NOW);
