@@ -134,6 +134,13 @@ impl Arena {
         self.state.lock().ledger.in_use()
     }
 
+    /// How many segments are in use, and how many bytes of them are free: pages, while others of
+    /// their segments are in use.
+    pub(crate) fn taken(&self) -> (u64, u64) {
+        let ledger = &self.state.lock().ledger;
+        (ledger.in_use() as u64, (ledger.loose_pages() * PAGE_BYTES) as u64)
+    }
+
     /// A segment; `None` if the limit is reached or the system has no memory.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Segment> {
         let mut state = self.state.lock();

@@ -57,9 +57,13 @@ impl Budget {
     /// limit stays with the items, however much is lent.
     pub(crate) fn segments(&self) -> usize {
         let limit = self.limit();
-        let lent = self.lent.load(Relaxed).min(limit / 2);
-        let bytes = limit.saturating_sub(lent + self.overhead.load(Relaxed));
+        let bytes = limit.saturating_sub(self.lent(limit) + self.overhead.load(Relaxed));
         usize::try_from(bytes / self.segment_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// What of a limit is lent, as far as that counts.
+    pub(crate) fn lent(&self, limit: u64) -> u64 {
+        self.lent.load(Relaxed).min(limit / 2)
     }
 
     /// One of so many equal parts of the limit, for a shard: to be asked under its lock.

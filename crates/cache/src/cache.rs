@@ -1,6 +1,7 @@
 //! The shards as one cache, and the memory they share.
 //!
 //! - `crawl`: a walk over all items
+//! - `census`: what is held, and in what state
 
 use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
@@ -25,6 +26,7 @@ use crate::restored::Restored;
 use crate::shard::{Before, Hashed, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
+mod census;
 mod crawl;
 
 /// Items in memory, up to a limit.

@@ -23,9 +23,13 @@
 //! - `label`: what a segment in a file says of itself
 //! - `restored`: what of a file was of use
 //! - `stats`: what is counted
+//! - `census`: what is held, and in what state
+//! - `memory`: what the memory is used for
+//! - `spread`: how far the shards are apart
 mod arena;
 mod budget;
 mod cache;
+mod census;
 mod flush;
 mod ghosts;
 mod image;
@@ -33,14 +37,19 @@ mod index;
 mod label;
 mod log;
 mod long;
+mod memory;
 mod options;
 mod policy;
 mod record;
 mod restored;
 mod shard;
+mod spread;
 mod stats;
 
 pub use cache::Cache;
+pub use census::{Census, LogCensus};
+pub use memory::Memory;
 pub use options::Options;
 pub use restored::Restored;
+pub use spread::Spread;
 pub use stats::Stats;

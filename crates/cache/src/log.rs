@@ -27,6 +27,8 @@ pub(crate) struct Segment {
     pub(crate) used: u32,
     /// Bytes of records that are still wanted, as far as is known.
     pub(crate) live: u32,
+    /// When it came to the end of its log.
+    pub(crate) begun_at: Seconds,
     /// Bytes of pages that belong to its records.
     pub(crate) paged: u64,
     /// When those expire that do. Most segments have none that do.
@@ -34,12 +36,18 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    fn new(memory: Memory, queue: Queue, begun: u64, start: u32) -> Self {
-        Self { memory, begun, queue, start, used: start, live: 0, paged: 0, expiry: None }
+    fn new(memory: Memory, queue: Queue, begun: u64, begun_at: Seconds, start: u32) -> Self {
+        let used = start;
+        Self { memory, begun, queue, start, used, live: 0, begun_at, paged: 0, expiry: None }
+    }
+
+    /// Bytes of its records, wanted or not.
+    pub(crate) fn written(&self) -> u32 {
+        self.used - self.start
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.used == self.start
+        self.written() == 0
     }
 
     #[inline]
@@ -57,7 +65,7 @@ impl Segment {
     /// Bytes that hold nothing wanted at `now`, as near as is known.
     pub(crate) fn dead(&self, now: Seconds) -> u32 {
         let expired = self.expiry.as_ref().map_or(0, |expiry| expiry.before(now)).min(self.live);
-        self.used - self.start - self.live + expired
+        self.written() - self.live + expired
     }
 
     /// Bytes of its records and their pages.
@@ -294,6 +302,11 @@ impl Logs {
         self.segments.len() - self.vacant.len()
     }
 
+    /// How many numbers segments have or had.
+    pub(crate) fn numbers(&self) -> u32 {
+        self.segments.len() as u32
+    }
+
     /// All segments and their numbers, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Segment)> {
         (0..).zip(&self.segments).filter_map(|(number, segment)| Some((number, segment.as_ref()?)))
@@ -318,8 +331,8 @@ impl Logs {
 
     /// Begins a segment at the end of a log, when so many bytes have arrived on probation. Its
     /// number.
-    pub(crate) fn begin(&mut self, memory: Memory, queue: Queue, begun: u64) -> u32 {
-        let mut segment = Segment::new(memory, queue, begun, self.start);
+    pub(crate) fn begin(&mut self, memory: Memory, queue: Queue, begun: u64, now: Seconds) -> u32 {
+        let mut segment = Segment::new(memory, queue, begun, now, self.start);
         self.label_anew(&mut segment);
         let number = self.add(segment);
         self.log_mut(queue).order.push_back(number);
@@ -327,8 +340,8 @@ impl Logs {
     }
 
     /// Takes over a segment that another process has left, as the newest of its log.
-    pub(crate) fn adopt(&mut self, memory: Memory, label: &Label) -> u32 {
-        let mut segment = Segment::new(memory, label.queue, 0, self.start);
+    pub(crate) fn adopt(&mut self, memory: Memory, label: &Label, now: Seconds) -> u32 {
+        let mut segment = Segment::new(memory, label.queue, 0, now, self.start);
         segment.used = label.used;
         let number = self.add(segment);
         self.log_mut(label.queue).order.push_back(number);

@@ -124,6 +124,11 @@ impl Policy {
         self.share = (self.share + step).clamp(MIN_SHARE, MAX_SHARE);
     }
 
+    /// How much of the budget is for probation, in thousandths.
+    pub(crate) fn permille(&self) -> u64 {
+        (self.share * 1000.0).round() as u64
+    }
+
     fn probation_bytes(&self) -> u64 {
         (self.budget as f32 * self.share) as u64
     }

@@ -3,6 +3,7 @@
 //! - `write`: how records are written
 //! - `reclaim`: how room is made
 //! - `crawl`: what a walk over all items is shown
+//! - `census`: what is told of its state
 //! - `restore`: what another process has left
 //! - `audit`: whether the books are right, for tests
 
@@ -27,6 +28,7 @@ use crate::stats::Stats;
 
 #[cfg(test)]
 mod audit;
+mod census;
 mod crawl;
 mod reclaim;
 mod restore;

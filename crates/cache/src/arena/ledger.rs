@@ -91,6 +91,11 @@ impl Ledger {
         self.in_use
     }
 
+    /// Pages that are free while others of their segments are held.
+    pub(super) fn loose_pages(&self) -> usize {
+        self.loose_pages
+    }
+
     /// How many segments may be taken.
     pub(super) fn room(&self) -> usize {
         self.limit.saturating_sub(self.in_use)

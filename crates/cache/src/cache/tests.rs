@@ -1,7 +1,9 @@
 use larder_protocol::{Delete, Exptime, Fetch, Mode, Store};
 
 use super::*;
+use crate::census::Census;
 
+mod census;
 mod crawl;
 mod restart;
 mod threads;
@@ -45,6 +47,19 @@ fn assert_accounts(cache: &Cache) {
         overhead += shard.overhead();
     }
     assert_eq!(overhead, cache.budget.overhead());
+    assert_memory_adds_up(cache);
+}
+
+/// That what the memory is said to be used for is what is used, and free, and no more.
+fn assert_memory_adds_up(cache: &Cache) {
+    // When nothing has expired.
+    let Census { memory, probation, main, .. } = cache.census(0);
+    assert_eq!(memory.used(), used(cache) + memory.lent, "{memory:?}");
+    assert_eq!(memory.used() + memory.free, memory.limit + memory.over, "{memory:?}");
+    assert!(memory.free == 0 || memory.over == 0, "{memory:?}");
+    assert_eq!(memory.passing, 0, "{memory:?}");
+    let bytes = probation.iter().chain([&main]).map(|log| log.bytes).sum::<u64>();
+    assert_eq!(memory.records + memory.pages, bytes, "{memory:?}");
 }
 
 #[test]

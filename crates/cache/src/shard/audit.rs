@@ -3,10 +3,21 @@
 use ahash::RandomState;
 
 use super::Shard;
+use crate::index::Span;
 use crate::policy::Queue;
 use crate::record::Head;
 
 impl Shard {
+    /// Of each item its log and its uses.
+    pub(crate) fn uses(&self) -> Vec<(Queue, u8)> {
+        let mut all = Vec::new();
+        self.index.visit(Span::ALL, |place, uses| {
+            let segment = self.logs.segment(self.logs.segment_of(place)).unwrap();
+            all.push((segment.queue, uses));
+        });
+        all
+    }
+
     /// Panics unless all that is kept count of is what it is counted to be.
     pub(crate) fn audit(&self, hashing: &RandomState) {
         let (mut places, mut payload, mut longs) = (0, 0, 0);

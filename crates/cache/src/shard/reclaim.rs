@@ -97,16 +97,22 @@ impl Shard {
         self.spare = memory;
     }
 
-    /// When the item was used whose turn to leave is next.
+    /// When the item was used whose turn to leave is next; of many dead ones before it, the last that
+    /// is looked at stands for it.
     pub(crate) fn next_to_leave(&self) -> Option<Seconds> {
         let (number, _) = self.next_victim()?;
         let segment = self.logs.segment(number)?;
         // What a job has moved or dropped is behind it.
         let job = self.job.filter(|job| job.segment == number);
         let from = job.map_or(self.logs.start(), |job| job.read);
-        let mut records = self.logs.records(number, from, segment.used);
-        let (_, head, _) = records.find(|(_, head, _)| !head.dead)?;
-        Some(head.header.last_access)
+        let mut last_access = None;
+        for (_, head, _) in self.logs.records(number, from, segment.used).take(LOOKED_AT) {
+            last_access = Some(head.header.last_access);
+            if !head.dead {
+                break;
+            }
+        }
+        last_access
     }
 
     /// The segment of a log that has room for `len` bytes. `None` if there is no memory for it.
@@ -128,7 +134,7 @@ impl Shard {
             if len as usize > self.logs.max_len() {
                 return None;
             }
-            if self.begin(queue).is_some() {
+            if self.begin(queue, now).is_some() {
                 continue;
             }
             if !self.give_up(hashing, now) {
@@ -142,14 +148,14 @@ impl Shard {
     }
 
     /// Begins a segment at the end of a log, if there is memory for it.
-    fn begin(&mut self, queue: Queue) -> Option<u32> {
+    fn begin(&mut self, queue: Queue, now: Seconds) -> Option<u32> {
         if !self.logs.may_begin() {
             return None;
         }
         // Where all is short, it is better to have a spare.
         let spare = if self.longs.is_empty() { self.spare.take() } else { None };
         let memory = spare.or_else(|| self.arena.take()).or_else(|| self.spare.take())?;
-        Some(self.logs.begin(memory, queue, self.policy.arrived))
+        Some(self.logs.begin(memory, queue, self.policy.arrived, now))
     }
 
     /// The segment of a log that records of `len` bytes are appended to, if it has room.
@@ -309,7 +315,7 @@ impl Shard {
         }
         self.job = Some(job);
         if at_end {
-            self.finish(job);
+            self.finish(job, now);
         }
     }
 
@@ -356,7 +362,7 @@ impl Shard {
             // Of a segment that goes to the main log as a whole, what stays is there already.
             let promoted = job.kind == Kind::Open && job.from != Queue::Main;
             if newest.is_none() && promoted {
-                let begun = self.begin(Queue::Main);
+                let begun = self.begin(Queue::Main, now);
                 self.end_of(begun, job, weight.len)
             } else {
                 newest
@@ -388,17 +394,20 @@ impl Shard {
     }
 
     /// What is left of a segment that was looked through is its front, or nothing.
-    fn finish(&mut self, job: Job) {
+    fn finish(&mut self, job: Job, now: Seconds) {
         self.job = None;
         if job.write == self.logs.start() && job.kind != Kind::Open {
             return self.logs.end(job.segment);
         }
         self.logs.cut(job.segment, job.write);
-        if job.kind == Kind::Open
-            && let Some(segment) = self.logs.segment_mut(job.segment)
-        {
-            // What it had then was judged: the others came later.
-            segment.begun = job.begun;
+        if let Some(segment) = self.logs.segment_mut(job.segment) {
+            if job.kind != Kind::Tidy {
+                segment.begun_at = now;
+            }
+            if job.kind == Kind::Open {
+                // What it had then was judged: the others came later.
+                segment.begun = job.begun;
+            }
         }
         match job.kind {
             Kind::Oldest => self.logs.attach(job.segment),
@@ -414,6 +423,10 @@ impl Shard {
 
 /// How many records are looked at in one go: so many memory accesses overlap.
 const BATCH: usize = 16;
+
+/// How many dead records are passed over to find one that is not: it is a question that is asked
+/// often, under the lock.
+const LOOKED_AT: usize = 256;
 
 /// A segment is tidied if this part of it is dead: to free one, at most three others are copied.
 const WORTH_TIDYING: u32 = 4;

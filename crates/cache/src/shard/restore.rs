@@ -39,7 +39,7 @@ impl Shard {
         let mut places = Vec::new();
         let found = Circumstances { recovery, hashing, now };
         for (label, memory) in segments {
-            let number = self.logs.adopt(memory, &label);
+            let number = self.logs.adopt(memory, &label, now);
             let (read, write) = label.job.unwrap_or((label.used, label.used));
             for part in [self.logs.start()..write, read..label.used] {
                 self.take_over(number, part, found, &mut restored, &mut places);

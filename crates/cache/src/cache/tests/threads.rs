@@ -187,6 +187,7 @@ fn an_append_does_not_bring_back_what_went_meanwhile() {
     cache.remove(b"k", NOW);
     let done = cache.lock(hash, NOW).execute(key, &op, NOW, &mut prepared, |_| ());
     assert!(done.is_err(), "what it was made from is gone");
+    drop(prepared);
     told(&cache, "k", &op, NOW);
     assert_eq!(get(&cache, "k", NOW), Some(value));
     assert_accounts(&cache);
