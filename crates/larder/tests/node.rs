@@ -9,6 +9,7 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -77,6 +78,28 @@ fn a_full_cache_without_evictions_says_so() {
     let answer = converse(&address, &sets.collect::<String>());
     assert!(answer.starts_with("STORED"), "{answer}");
     assert!(answer.contains("SERVER_ERROR out of memory"), "{answer}");
+}
+
+#[test]
+fn a_cache_tells_what_its_memory_is_used_for() {
+    let (_node, address) = started("cache -m 32");
+    for (key, len) in [("short", 100), ("long", 100_000), ("again", 200), ("again", 300)] {
+        let set = format!("set {key} 0 0 {len}\r\n{}\r\n", "x".repeat(len));
+        assert_eq!(converse(&address, &set), "STORED\r\n");
+    }
+    let answer = converse(&address, "stats engine\r\n");
+    let lines = answer.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
+    let stats: HashMap<_, u64> = lines.map(|(name, is)| (name, is.parse().unwrap())).collect();
+    let parts = stats.iter().filter(|(name, _)| name.starts_with("memory_"));
+    let sum: u64 = parts.map(|(_, bytes)| bytes).sum();
+    // The limit is one of them.
+    assert_eq!((sum, stats["memory_limit"], stats["memory_over"]), (64 << 20, 32 << 20, 0));
+    assert!(stats["memory_records"] > 400 && stats["memory_dead"] > 200, "{answer}");
+    assert_eq!((stats["memory_pages"], stats["memory_passing"]), (98_304, 0));
+    let logs = ["small:items", "medium:items", "large:items", "main:items"];
+    assert_eq!(logs.map(|log| stats[log]).iter().sum::<u64>(), 3);
+    assert_eq!((stats["sampled_items"], stats["shards"], stats["main:uses_3"]), (3, 4, 0));
+    assert!(answer.ends_with("END\r\n"), "{answer}");
 }
 
 #[test]

@@ -79,4 +79,6 @@ pub enum StatsGroup {
     Slabs,
     /// `stats sizes`
     Sizes,
+    /// `stats engine`, which memcached has not: what the engine is made of and how it is doing
+    Engine,
 }

@@ -56,6 +56,10 @@ pub(crate) fn stats<B: Backend>(
             shared.backend.stats(StatsGroup::Sizes, now, &mut emit);
             b"END"
         }
+        [b"engine", ..] => {
+            shared.backend.stats(StatsGroup::Engine, now, &mut emit);
+            b"END"
+        }
         [b"conns", ..] => {
             connections(shared, now, &mut emit);
             b"END"

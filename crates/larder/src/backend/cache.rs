@@ -8,6 +8,8 @@ use larder_cache::{Cache, Options};
 use larder_protocol::{Op, Outcome, Seconds};
 use larder_server::{Backend, Session, StatsGroup};
 
+use super::engine;
+
 /// A cache, served.
 #[derive(Debug)]
 pub struct CacheBackend {
@@ -118,6 +120,7 @@ impl Backend for CacheBackend {
                     stat(&bytes.to_string(), &items);
                 }
             }
+            StatsGroup::Engine => engine::tell(&self.cache.census(now), &mut stat),
         }
     }
 

@@ -96,8 +96,9 @@ impl Backend for StoreBackend {
                 stat("store_waiting_reads", &stats.waiting_reads);
             }
             StatsGroup::Settings => stat("evictions", &"off"),
-            // A log-structured tree has no slabs, and counting sizes would read all of it.
-            StatsGroup::Items | StatsGroup::Slabs | StatsGroup::Sizes => {}
+            // A log-structured tree has no slabs, and counting sizes would read all of it. How the
+            // engine is doing is in the general group.
+            StatsGroup::Items | StatsGroup::Slabs | StatsGroup::Sizes | StatsGroup::Engine => {}
         }
     }
 
