@@ -23,7 +23,7 @@ use crate::long::{self, Long};
 use crate::options::Options;
 use crate::record::{MIN_PAGED, paged_len};
 use crate::restored::Restored;
-use crate::shard::{Before, Hashed, Preparation, Prepared, Shard};
+use crate::shard::{Before, Given, Hashed, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
 mod census;
@@ -89,7 +89,7 @@ impl Cache {
         let mut cache = Self::of(shards, arena, hashing, options.memory_limit);
         cache.flush = Flush::resumed(image.flush());
         cache.image = Some(image);
-        cache.make_way_to_limit(now);
+        cache.shrink(now);
         Ok((cache, restored))
     }
 
@@ -133,7 +133,7 @@ impl Cache {
         for _ in 0..TRIES {
             let mut prepared = self.prepare(key, op, now);
             let mut shard = self.lock(key.hash, now);
-            if matches!(op, Op::Store(_)) && shard.is_short() {
+            if matches!(op, Op::Store(_)) && shard.is_short() && !self.is_above_limit() {
                 let mut spare = self.arena.take();
                 if spare.is_none() {
                     drop(shard);
@@ -143,13 +143,14 @@ impl Cache {
                 shard.put_spare(spare);
             }
             let done = shard.execute(key, op, now, &mut prepared, respond);
-            if self.settle(&mut shard) {
-                shard.give_up(&self.hashing, now);
-                self.settle(&mut shard);
-            }
+            let over = self.settle(&mut shard);
             let remains = shard.take_remains();
             drop(shard);
             drop((remains, prepared));
+            if over {
+                // Another's turn as well as this one's: it may have nothing but this item.
+                (0..self.shards.len()).find(|_| self.make_way(now));
+            }
             match done {
                 Ok(()) => return,
                 Err(unanswered) => respond = unanswered,
@@ -203,11 +204,17 @@ impl Cache {
         });
     }
 
-    /// Sets the limit, in bytes, and evicts down to it.
+    /// Sets the limit, in bytes. What is above it is not given up yet, but nothing more is taken:
+    /// see [`shrink`](Self::shrink).
     pub fn set_memory_limit(&self, bytes: u64, now: Seconds) {
         self.budget.set_limit(bytes);
         self.share_out(now);
-        self.make_way_to_limit(now);
+    }
+
+    /// Gives up all that is above the limit, in steps, each of which locks one shard for less than
+    /// 100 µs. It takes a second for half a gigabyte of small items, and may run beside anything.
+    pub fn shrink(&self, now: Seconds) {
+        self.make_way_until(|| (!self.is_above_limit()).then_some(()), now);
     }
 
     /// So many bytes more of the limit are used by others, or fewer: the items make do with the
@@ -326,10 +333,6 @@ impl Cache {
         self.make_way_until(|| self.arena.take_pages(number), now)
     }
 
-    fn make_way_to_limit(&self, now: Seconds) {
-        self.make_way_until(|| (self.arena.in_use() <= self.arena.limit()).then_some(()), now);
-    }
-
     /// Has shards give up memory in turn until something is to be had, or nothing more to give up.
     fn make_way_until<T>(&self, wanted: impl Fn() -> Option<T>, now: Seconds) -> Option<T> {
         let mut idle = 0;
@@ -351,13 +354,24 @@ impl Cache {
     fn make_way(&self, now: Seconds) -> bool {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let Some(shard) = self.shards.get(turn) else { return false };
-        let mut shard = self.enter(&shard.0, now);
-        let given = shard.give_up(&self.hashing, now);
-        self.settle(&mut shard);
-        let remains = shard.take_remains();
-        drop(shard);
-        drop(remains);
-        given
+        loop {
+            // Locked for a short time only, and again.
+            let mut shard = self.enter(&shard.0, now);
+            let given = shard.give_up_some(&self.hashing, now);
+            self.settle(&mut shard);
+            let remains = shard.take_remains();
+            drop(shard);
+            drop(remains);
+            match given {
+                Given::Not => {}
+                Given::Something => return true,
+                Given::Nothing => return false,
+            }
+        }
+    }
+
+    fn is_above_limit(&self) -> bool {
+        self.arena.in_use() > self.arena.limit()
     }
 
     #[inline]
@@ -390,7 +404,7 @@ impl Cache {
             self.budget.settle(more);
             self.set_arena_limit();
         }
-        more > 0 && self.arena.in_use() > self.arena.limit()
+        more > 0 && self.is_above_limit()
     }
 
     /// Segments get what others leave of the limit.

@@ -405,15 +405,15 @@ impl Logs {
         }
     }
 
-    /// Gives up a segment that holds nothing wanted.
-    pub(crate) fn end(&mut self, number: u32) {
-        if let Some(mut segment) = self.segments.get_mut(number as usize).and_then(Option::take) {
-            if self.labels.is_some() {
-                label::erase(&mut segment.memory);
-            }
-            self.log_mut(segment.queue).order.retain(|other| *other != number);
-            self.vacant.push(number);
+    /// Gives up a segment that holds nothing wanted: its memory.
+    pub(crate) fn end(&mut self, number: u32) -> Option<Memory> {
+        let mut segment = self.segments.get_mut(number as usize).and_then(Option::take)?;
+        if self.labels.is_some() {
+            label::erase(&mut segment.memory);
         }
+        self.log_mut(segment.queue).order.retain(|other| *other != number);
+        self.vacant.push(number);
+        Some(segment.memory)
     }
 
     /// Counts a record among the wanted of a segment.

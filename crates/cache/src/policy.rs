@@ -116,6 +116,13 @@ impl Policy {
         (self.arrived - begun).saturating_mul(weight)
     }
 
+    /// Whether a segment was begun so long ago that its records are as old as those that leave, on
+    /// average, even if they came one by one.
+    #[inline]
+    pub(crate) fn is_old(&self, begun: u64) -> bool {
+        self.arrived - begun > 2 * self.probation_bytes()
+    }
+
     /// An item of `cost` bytes came back soon after it had gone from probation, which was too
     /// short then, or from the main log.
     pub(crate) fn came_back(&mut self, from_probation: bool, cost: u64) {
@@ -155,6 +162,8 @@ mod tests {
         }
         let policy = Policy { arrived: 100, ..Policy::new(1000) };
         assert!(policy.urgency(2, 90) > policy.urgency(1, 70));
+        let policy = Policy { arrived: 301, ..policy };
+        assert!(policy.is_old(100) && !policy.is_old(101));
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod reclaim;
 mod restore;
 mod write;
 
+pub(crate) use reclaim::Given;
 use reclaim::Job;
 
 /// The items of one shard.
@@ -49,6 +50,8 @@ pub(crate) struct Shard {
     tidied: [Option<u32>; 4],
     /// A segment for when one is needed, of a shard that has few.
     spare: Option<Segment>,
+    /// Whether the next segment that it gives up becomes the spare.
+    keeps: bool,
     /// A record that stays although its turn may come, since it is about to be replaced.
     spared: Option<Place>,
     /// Long values that are gone, to be dropped outside of the lock.
@@ -131,6 +134,7 @@ impl Shard {
             job: None,
             tidied: [None; 4],
             spare: None,
+            keeps: false,
             spared: None,
             remains: Vec::new(),
             arena: Arc::clone(arena),

@@ -312,9 +312,11 @@ fn a_lower_limit_evicts_at_once() {
         set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
     }
     cache.set_memory_limit(100 << 10, NOW);
+    cache.shrink(NOW);
     assert!(used(&cache) <= 100 << 10);
     assert!(cache.stats(NOW).items > 50);
     cache.set_memory_limit(0, NOW);
+    cache.shrink(NOW);
     assert_eq!(cache.stats(NOW).items, 0);
     assert_accounts(&cache);
 }
@@ -449,6 +451,7 @@ fn run_of_everything(options: &Options, file: Option<&Path>, seed: u64, steps: u
                 1..6 => {
                     limit = options.memory_limit / u64::from(1 + chance.below(4));
                     cache.set_memory_limit(limit, now);
+                    cache.shrink(now);
                 }
                 11..31 if file.is_some() => {
                     let before = restart::contents(&cache);
@@ -457,6 +460,7 @@ fn run_of_everything(options: &Options, file: Option<&Path>, seed: u64, steps: u
                     (cache, restored) = begin(now);
                     cache.lend(lent);
                     cache.set_memory_limit(limit, now);
+                    cache.shrink(now);
                     restart::assert_same(&before, &cache, &restored);
                 }
                 6..11 => {
@@ -464,6 +468,7 @@ fn run_of_everything(options: &Options, file: Option<&Path>, seed: u64, steps: u
                     let before = std::mem::replace(&mut lent, chance.below(most).into());
                     cache.lend(lent - before);
                     cache.set_memory_limit(limit, now);
+                    cache.shrink(now);
                 }
                 _ => {}
             },
@@ -527,4 +532,25 @@ fn what_is_not_stored_evicts_nothing() {
     assert_eq!(cache.stats(NOW).evictions, before);
     assert!(matches!(set(&cache, "there", &value, 0), Outcome::Stored { .. }));
     assert!(cache.stats(NOW).evictions > before);
+}
+
+#[test]
+fn what_is_above_a_lower_limit_goes_little_by_little() {
+    let cache = cache(16 << 20);
+    let fill = |from: u32, to: u32| {
+        for number in from..to {
+            let stored = set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
+            assert!(matches!(stored, Outcome::Stored { .. }));
+        }
+    };
+    fill(0, 200_000);
+    cache.set_memory_limit(4 << 20, NOW);
+    // Nobody who stores something has to give up all of it.
+    fill(200_000, 210_000);
+    assert!(used(&cache) > 12 << 20, "{}", used(&cache));
+    cache.shrink(NOW);
+    assert!(used(&cache) <= 4 << 20);
+    assert!(cache.stats(NOW).items > 20_000);
+    fill(220_000, 240_000);
+    assert_accounts(&cache);
 }

@@ -32,6 +32,17 @@ pub(super) struct Job {
     begun: u64,
 }
 
+/// What has come of giving up memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// A segment, or a long value.
+    Something,
+    /// Not yet anything: more is to be done.
+    Not,
+    /// There is nothing.
+    Nothing,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Dead records go, the others move together.
@@ -52,6 +63,10 @@ impl Job {
         Self { segment, from, kind: Kind::Tidy, read, write, end: 0, begun: 0 }
     }
 
+    pub(super) fn is_of(&self, segment: u32) -> bool {
+        self.segment == segment
+    }
+
     /// Whether a record here stays as long as it is live.
     fn keeps(&self, offset: u32) -> bool {
         offset >= self.end
@@ -63,13 +78,28 @@ impl Shard {
     /// is not yet done with, since a segment of records can stand for very many pages. `false` if
     /// there is none to be had.
     pub(crate) fn give_up(&mut self, hashing: &RandomState, now: Seconds) -> bool {
+        loop {
+            match self.give_up_some(hashing, now) {
+                Given::Not => {}
+                Given::Something => return true,
+                Given::Nothing => return false,
+            }
+        }
+    }
+
+    /// The same, but no longer than some tens of microseconds: so it may not be done.
+    pub(crate) fn give_up_some(&mut self, hashing: &RandomState, now: Seconds) -> Given {
         if !self.begin_job(now) {
-            return self.end_an_empty_one() || self.spare.take().is_some();
+            let spare = self.end_an_empty_one() || self.spare.take().is_some();
+            return if spare { Given::Something } else { Given::Nothing };
         }
-        while self.job.is_some() && self.remains.is_empty() {
+        for _ in 0..BATCHES {
             self.work(hashing, now);
+            if self.job.is_none() || !self.remains.is_empty() {
+                return Given::Something;
+            }
         }
-        true
+        Given::Not
     }
 
     /// Does all of a job.
@@ -137,7 +167,11 @@ impl Shard {
             if self.begin(queue, now).is_some() {
                 continue;
             }
-            if !self.give_up(hashing, now) {
+            // Above a limit that was lowered nothing can be taken, but what it gives up is its own.
+            self.keeps = self.spare.is_none();
+            let given = self.give_up(hashing, now);
+            self.keeps = false;
+            if !given {
                 return None;
             }
             // Their pages are needed now.
@@ -248,8 +282,11 @@ impl Shard {
         let oldest = |queue: Queue| {
             let (number, newest) = self.logs.oldest(queue)?;
             let segment = self.logs.segment(number).filter(|segment| !segment.is_empty())?;
-            // Of few records that stand for much memory, the first came long before the last.
-            let sealed = !newest || segment.paged > segment.memory.len() as u64;
+            // Of few records that stand for much memory, the first came long before the last; and
+            // one that fills too slowly is memory that stands empty.
+            let sealed = !newest
+                || segment.paged > segment.memory.len() as u64
+                || (queue != Queue::Main && self.policy.is_old(segment.begun));
             let urgency = match queue {
                 Queue::Probation(class) => self.policy.urgency(class, segment.begun),
                 Queue::Main => 0,
@@ -396,8 +433,14 @@ impl Shard {
     /// What is left of a segment that was looked through is its front, or nothing.
     fn finish(&mut self, job: Job, now: Seconds) {
         self.job = None;
-        if job.write == self.logs.start() && job.kind != Kind::Open {
-            return self.logs.end(job.segment);
+        // An open one is kept where it would be hard to have another.
+        let kept = job.kind == Kind::Open && !self.longs.is_empty();
+        if job.write == self.logs.start() && !kept {
+            let memory = self.logs.end(job.segment);
+            if self.keeps {
+                self.spare = memory;
+            }
+            return;
         }
         self.logs.cut(job.segment, job.write);
         if let Some(segment) = self.logs.segment_mut(job.segment) {
@@ -427,6 +470,9 @@ const BATCH: usize = 16;
 /// How many dead records are passed over to find one that is not: it is a question that is asked
 /// often, under the lock.
 const LOOKED_AT: usize = 256;
+
+/// So many goes under one lock.
+const BATCHES: usize = 8;
 
 /// A segment is tidied if this part of it is dead: to free one, at most three others are copied.
 const WORTH_TIDYING: u32 = 4;

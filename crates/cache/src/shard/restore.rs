@@ -62,12 +62,14 @@ impl Shard {
             }
             self.enlist(*hash, *place, hashing);
         }
+        let of_job = |number| jobs.iter().any(|job: &Job| job.is_of(number));
+        let dead = self.logs.iter().filter(|(_, segment)| segment.live == 0);
+        let dead = dead.map(|(number, _)| number).filter(|number| !of_job(*number));
+        for number in dead.collect::<Vec<_>>() {
+            self.logs.end(number);
+        }
         for job in jobs {
             self.finish_job(job, hashing, now);
-        }
-        let dead = self.logs.iter().filter(|(_, segment)| segment.live == 0);
-        for number in dead.map(|(number, _)| number).collect::<Vec<_>>() {
-            self.logs.end(number);
         }
         restored.items = self.index.len() as u64;
         restored.bytes = self.payload;

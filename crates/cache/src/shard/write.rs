@@ -29,7 +29,8 @@ impl<'a> Inline<'a> {
             let from = old.place + old.extent.value as u32;
             (from, old.extent.map - old.extent.value)
         };
-        match (value, old.map(inline)) {
+        // Behind an old value of no bytes may be the end of its segment.
+        match (value, old.map(inline).filter(|(_, len)| *len > 0)) {
             (NewValue::Append(more), Some((from, len))) => {
                 Self::Old { from, len, at: 0, more, more_at: len }
             }
@@ -198,7 +199,8 @@ impl Shard {
     ) -> Queue {
         let cost = u64::from(len) + record::paged_len(value_len) as u64 + INDEX_COST;
         let items = self.index.len();
-        let mean = self.mean_cost();
+        // The first of all is neither small nor large.
+        let mean = if items == 0 { cost } else { self.mean_cost() };
         if let Some(old) = old {
             let segment = self.logs.segment(self.logs.segment_of(old.place));
             return match segment.map(|segment| segment.queue) {

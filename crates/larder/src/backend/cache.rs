@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::future::Pending;
 use std::sync::Arc;
+use std::thread;
 
 use larder_cache::{Cache, Options};
 use larder_protocol::{Op, Outcome, Seconds};
@@ -138,6 +139,12 @@ impl Backend for CacheBackend {
 
     fn set_memory_limit(&self, bytes: u64, now: Seconds) -> Result<(), &'static str> {
         self.cache.set_memory_limit(bytes, now);
+        let cache = Arc::clone(&self.cache);
+        // Beside the workers: it can take seconds, and the limit holds for what is new at once.
+        let beside = thread::Builder::new().name("shrink".to_owned());
+        if beside.spawn(move || cache.shrink(now)).is_err() {
+            self.cache.shrink(now);
+        }
         Ok(())
     }
 }

@@ -94,6 +94,7 @@ fn what_is_above_a_lower_limit_is_told() {
         set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
     }
     cache.set_memory_limit(1 << 20, NOW);
+    cache.shrink(NOW);
     let memory = cache.census(NOW).memory;
     assert_eq!((memory.limit, memory.free), (1 << 20, 0));
     assert_eq!(memory.used(), memory.limit + memory.over);
@@ -146,13 +147,12 @@ fn segments_have_the_age_of_their_place_in_the_log() {
     }
     let census = cache.census(NOW + 150);
     let [small, medium, large] = &census.probation;
-    assert_eq!((small.segments(), large.segments()), (0, 1), "the first is large beside none");
-    assert_eq!((large.newest(), large.oldest()), (150, 150));
+    assert_eq!((small.segments(), large.segments()), (0, 0));
     // Thirty-two records fill a segment.
     assert_eq!((medium.segments(), census.main.segments()), (4, 0));
-    assert_eq!((medium.newest(), medium.median(), medium.oldest()), (53, 117, 149));
+    assert_eq!((medium.newest(), medium.median(), medium.oldest()), (54, 118, 150));
     let memory = census.memory;
-    assert_eq!((memory.records + memory.slack) / census.segment_bytes, 5);
+    assert_eq!((memory.records + memory.slack) / census.segment_bytes, 4);
 }
 
 #[test]
@@ -181,10 +181,8 @@ fn the_next_to_leave_is_found_behind_those_that_are_gone() {
     for number in 0..400 {
         told(&cache, &format!("key-{number}"), &op, NOW + number);
     }
-    // The first of all was large beside none.
     assert_eq!(cache.oldest_use(NOW + 1000), 1000);
-    cache.remove(b"tiny-0", NOW);
-    for (gone, oldest) in [(101, 899), (300, 746)] {
+    for (gone, oldest) in [(101, 899), (300, 745)] {
         for number in 0..gone {
             cache.remove(format!("key-{number}").as_bytes(), NOW);
         }

@@ -93,7 +93,10 @@ fn what_was_read_stays_as_it_was_and_the_books_are_right() {
                     lent += more;
                     cache.lend(more);
                 }
-                98 => cache.set_memory_limit(limit / u64::from(1 + chance.below(3)), NOW),
+                98 => {
+                    cache.set_memory_limit(limit / u64::from(1 + chance.below(3)), NOW);
+                    cache.shrink(NOW);
+                }
                 _ => cache.flush_all(0, NOW),
             }
             if sending.len() > 8 {
@@ -110,6 +113,7 @@ fn what_was_read_stays_as_it_was_and_the_books_are_right() {
     assert!(cache.stats(NOW).evictions > 100, "{:?}", cache.stats(NOW));
     assert_eq!(cache.arena.limit(), cache.budget.segments());
     cache.set_memory_limit(limit, NOW);
+    cache.shrink(NOW);
     assert!(used(&cache) <= limit);
     cache.flush_all(0, NOW);
     assert_eq!(cache.arena.in_use(), 0, "nobody has pages of a value any more");
