@@ -308,6 +308,11 @@ impl Pages {
         self.runs.iter().map(Deref::deref)
     }
 
+    /// One of the runs.
+    pub(crate) fn run(&self, number: usize) -> Option<&[u8]> {
+        self.runs.get(number).map(Deref::deref)
+    }
+
     /// The bytes in order, adjacent pages as one slice.
     pub(crate) fn runs_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
         self.runs.iter_mut().map(DerefMut::deref_mut)

@@ -82,6 +82,8 @@ impl Cache {
         let shards = 0..image.geometry().shards;
         let mut shards: Vec<_> =
             shards.map(|number| Shard::in_file(number, &image, &arena, options.evict)).collect();
+        // Nothing goes back to the system before it is known what is of use.
+        arena.set_limit(|| usize::MAX);
         let (recovery, mut restored) = restore(&mut shards, recovery, &image, &hashing, now);
         restored.unusable = unusable;
         // Nothing is free until it is known what the items make do with.
@@ -143,13 +145,15 @@ impl Cache {
                 shard.put_spare(spare);
             }
             let done = shard.execute(key, op, now, &mut prepared, respond);
-            let over = self.settle(&mut shard);
+            let over = self.settle(&mut shard) | shard.take_above_limit();
             let remains = shard.take_remains();
             drop(shard);
             drop((remains, prepared));
             if over {
                 // Another's turn as well as this one's: it may have nothing but this item.
-                (0..self.shards.len()).find(|_| self.make_way(now));
+                for _ in 0..WAYS_MADE {
+                    (0..self.shards.len()).find(|_| self.make_way(now));
+                }
             }
             match done {
                 Ok(()) => return,
@@ -272,15 +276,16 @@ impl Cache {
                 Preparation::Made(Prepared { long, from: None })
             });
         };
-        let Before { cas, long: old, inline } = before;
+        let Before { long: old, inline } = &before;
+        let inline = inline.as_slice();
         let old_paged = old.as_deref().map_or(0, Piecewise::len);
         let paged = paged_len(old_paged + inline.len() + value.len());
         let pieces = || (0..).map_while(|number| old.as_deref()?.piece(number));
         let (long, parts) = if store.mode == Mode::Append {
             // What is in pages already stays there.
-            (old.as_deref().cloned().unwrap_or_default(), vec![&*inline, value])
+            (old.as_deref().cloned().unwrap_or_default(), vec![inline, value])
         } else {
-            (Long::default(), [value].into_iter().chain(pieces()).chain([&*inline]).collect())
+            (Long::default(), [value].into_iter().chain(pieces()).chain([inline]).collect())
         };
         let paged_of_parts = paged - long.len();
         let Some(long) = self.extend(long, &parts, paged, now) else {
@@ -293,7 +298,7 @@ impl Cache {
             rest.extend_from_slice(part.get(paged..).unwrap_or_default());
             at += part.len();
         }
-        Preparation::Made(Prepared { long, from: Some((cas, rest)) })
+        Preparation::Made(Prepared { long, from: Some((before, rest)) })
     }
 
     /// Adds to `long` what it lacks of `len` bytes, from `parts`. `None` if there is no memory.
@@ -459,6 +464,9 @@ fn restore(
     });
     (recovery.into_inner(), restored.into_inner())
 }
+
+/// How much is given up for a segment that was begun above the limit: so that it is reached.
+const WAYS_MADE: usize = 2;
 
 /// So many keys at most are expected at once: a processor has not many more accesses under way.
 const MAX_EXPECTED: usize = 16;

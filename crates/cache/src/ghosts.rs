@@ -33,8 +33,8 @@ impl Ghosts {
     /// Remembers an eviction from a shard with so many items.
     #[inline]
     pub(crate) fn add(&mut self, hash: u64, from_probation: bool, items: usize) {
-        let wanted = items / ITEMS_PER_GHOST;
-        let has = self.buckets.len() * BUCKET_LEN;
+        let wanted = (items / ITEMS_PER_GHOST).div_ceil(BUCKET_LEN).max(1);
+        let has = self.buckets.len();
         if wanted > has + has / 4 || wanted < has / 2 {
             self.begin(wanted);
         }
@@ -59,10 +59,9 @@ impl Ghosts {
         Some(Ghost { from_probation, age })
     }
 
-    /// Begins anew with room for so many. A shard's items are as many as ever, but for the time in
+    /// Begins anew with so many buckets. A shard's items are as many as ever, but for the time in
     /// which it fills, when nothing is evicted.
-    fn begin(&mut self, wanted: usize) {
-        let buckets = wanted.div_ceil(BUCKET_LEN).max(1);
+    fn begin(&mut self, buckets: usize) {
         self.buckets = vec![Bucket([0; BUCKET_LEN]); buckets].into();
         let ghosts = buckets * BUCKET_LEN;
         self.unit = (ghosts / UNITS_PER_TABLE).checked_ilog2().map_or(0, |log| log + 1);

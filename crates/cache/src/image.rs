@@ -8,7 +8,7 @@
 //! | 4 | how many shards |
 //! | 4 | 0 |
 //! | 32 | the four seeds that keys are hashed under |
-//! | 8 | the hash of a text, to see that keys are still hashed as they were |
+//! | 8 | the hashes of some keys, to see that they are still hashed as they were |
 //! | 8 | the file's secret |
 //! | 8 | a checksum of all of the above |
 //! | 8 | 1 if the cache was closed, 0 while it is open |
@@ -25,7 +25,9 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use ahash::RandomState;
 use parking_lot::Mutex;
@@ -77,14 +79,18 @@ impl Image {
     /// The file has something in it that is not a cache's, or is in use, or the system refuses.
     pub(crate) fn open(path: &Path, wanted: Geometry) -> io::Result<Opened> {
         let mut front = Vec::new();
+        let mut written = 0;
         match std::fs::metadata(path) {
             Ok(found) if found.is_file() => {
                 std::fs::File::open(path)?.take(PAGE_BYTES as u64).read_to_end(&mut front)?;
+                written = found.blocks() * 512;
             }
             // What it is instead is told when it is opened.
             _ => {}
         }
-        if front.iter().any(|byte| *byte != 0) && front.get(..MAGIC.len()) != Some(&MAGIC) {
+        // One that was begun and no more has a header of zeros, and nothing else.
+        let begun = front.iter().all(|byte| *byte == 0) && written <= MOST_BEGUN;
+        if !begun && front.get(..MAGIC.len()) != Some(&MAGIC) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(
@@ -116,6 +122,8 @@ impl Image {
         let mut header = image.header.lock();
         put(&mut header, CLOSED, &0_u64.to_le_bytes());
         put(&mut header, BOOT, &boot());
+        // Else a machine that stops might leave the word that it was closed.
+        header.sync()?;
         drop(header);
         Ok(Opened { image, recovery, unusable })
     }
@@ -136,7 +144,7 @@ impl Image {
         for seed in seeds {
             front.extend_from_slice(&seed.to_le_bytes());
         }
-        front.extend_from_slice(&hashing(seeds).hash_one(KNOWN).to_le_bytes());
+        front.extend_from_slice(&known(seeds).to_le_bytes());
         front.extend_from_slice(&secret.to_le_bytes());
         front.extend_from_slice(&xxh3_64(&front).to_le_bytes());
         put(&mut header, 0, &front);
@@ -230,7 +238,7 @@ impl Found {
     /// Why its items are not to be had.
     fn unusable(&self, header: &[u8]) -> Option<&'static str> {
         let closed = number(header, CLOSED) == 1;
-        if hashing(self.seeds).hash_one(KNOWN) != self.known {
+        if known(self.seeds) != self.known {
             Some("keys were hashed in another way when it was written")
         } else if !closed && header.get(BOOT..BOOT + BOOT_BYTES) != Some(&boot()) {
             Some("the machine stopped before the cache was closed")
@@ -244,6 +252,12 @@ fn hashing([a, b, c, d]: [u64; 4]) -> RandomState {
     RandomState::with_seeds(a, b, c, d)
 }
 
+/// What becomes of keys that are short, long and longer.
+fn known(seeds: [u64; 4]) -> u64 {
+    let hashing = hashing(seeds);
+    [6, 40, 200].iter().fold(0, |sum, len| sum ^ hashing.hash_one(&vec![b'k'; *len][..]))
+}
+
 /// What the system calls this boot; zeros where it has no name for it.
 fn boot() -> [u8; BOOT_BYTES] {
     let name = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -251,6 +265,7 @@ fn boot() -> [u8; BOOT_BYTES] {
 }
 
 fn put(header: &mut [u8], at: usize, bytes: &[u8]) {
+    compiler_fence(Ordering::SeqCst);
     if let Some(place) = header.get_mut(at..at + bytes.len()) {
         place.copy_from_slice(bytes);
     }
@@ -272,8 +287,8 @@ const PAST_BYTES: usize = 32;
 /// The first page, and two for as many shards as there can be.
 const HEADER_BYTES: usize = 3 * PAGE_BYTES;
 
-/// Its hash is known.
-const KNOWN: &str = "larder";
+/// What the system may have set aside for a file of which only the header is there.
+const MOST_BEGUN: u64 = 64 << 10;
 
 impl fmt::Debug for Image {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

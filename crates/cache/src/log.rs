@@ -5,6 +5,7 @@
 )]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{Ordering, compiler_fence};
 
 use larder_protocol::Seconds;
 
@@ -297,6 +298,12 @@ impl Logs {
         self.log(queue).bytes
     }
 
+    /// Bytes of memory that the accounts of segments take.
+    #[inline]
+    pub(crate) fn overhead(&self) -> usize {
+        self.segments.capacity() * size_of::<Option<Segment>>()
+    }
+
     /// How many segments there are.
     pub(crate) fn len(&self) -> usize {
         self.segments.len() - self.vacant.len()
@@ -346,7 +353,7 @@ impl Logs {
         let number = self.add(segment);
         self.log_mut(label.queue).order.push_back(number);
         if let Some(labels) = &mut self.labels {
-            labels.next = labels.next.max(label.number + 1);
+            labels.next = labels.next.max(label.number.saturating_add(1));
         }
         number
     }
@@ -511,6 +518,8 @@ impl Logs {
             && let Some(seal) = before.first_chunk_mut::<4>()
         {
             *seal = (!u32::from_le_bytes(*seal)).to_le_bytes();
+            // Before its memory is used again.
+            compiler_fence(Ordering::SeqCst);
         }
     }
 

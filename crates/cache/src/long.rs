@@ -74,6 +74,7 @@ impl Long {
             }
             let pages = recovery.claim_pages(&numbers)?;
             if checksum(&pages, secret) != check {
+                recovery.reject(pages);
                 return None;
             }
             long = long.extended(pages, Some(check));
@@ -101,9 +102,8 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*taken)
 }
 
-/// A record must fit the smallest segment, map and all. Of pages that are all apart it is a map of
-/// two megabytes.
-const MAX_MAP: usize = 4096;
+/// A record must fit the smallest segment, map and all. It is the map of a value in a thousand runs.
+const MAX_MAP: usize = 8192;
 
 impl fmt::Debug for Long {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +119,7 @@ impl Piecewise for Long {
     fn piece(&self, number: usize) -> Option<&[u8]> {
         let group = self.ends.partition_point(|end| *end <= number);
         let begin = group.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
-        self.groups.get(group)?.runs().nth(number - begin)
+        self.groups.get(group)?.run(number - begin)
     }
 }
 
@@ -136,6 +136,9 @@ impl Longs {
     pub(crate) fn restore(&mut self, number: u32, long: Long) -> bool {
         let overhead = long.overhead();
         let at = number as usize;
+        if at >= MOST_RESTORED {
+            return false;
+        }
         if at >= self.values.len() {
             self.values.resize(at + 1, None);
         }
@@ -198,3 +201,6 @@ impl Longs {
         self.values.iter().flatten().count()
     }
 }
+
+/// No file has more: a shard is of 4 GiB, and a long value of two pages.
+const MOST_RESTORED: usize = 1 << 20;

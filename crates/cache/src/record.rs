@@ -17,8 +17,8 @@
 //! Numbers are little-endian. An item without exptime and flags whose value is shorter than 128
 //! bytes has a head of 12 bytes; each half of these costs 4 more, a longer value one more.
 //!
-//! In a file a *seal* of 4 bytes stands before the record: a checksum of all of it but the marks and
-//! the last access, which change with every fetch.
+//! In a file a *seal* of 4 bytes stands before the record: a checksum of all of it but the last
+//! access and the mark of a fetch.
 
 use larder_protocol::{Header, Marks, Seconds};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -212,7 +212,7 @@ pub(crate) fn seal(record: &[u8], secret: u64) -> Option<u32> {
     let value_len = take_len(&mut rest)?;
     let (_last_access, rest) = rest.split_first_chunk::<4>()?;
     let [a, b, c, d] = value_len.to_le_bytes();
-    let before = [bits & SHAPE, key_len, a, b, c, d, 0, 0];
+    let before = [bits & SEALED, key_len, a, b, c, d, 0, 0];
     let sum = xxh3_64_with_seed(rest, secret ^ u64::from_le_bytes(before));
     let [low @ .., _, _, _, _] = sum.to_le_bytes();
     Some(u32::from_le_bytes(low))
@@ -278,8 +278,8 @@ const HAS_EXPTIME: u8 = 16;
 const HAS_FLAGS: u8 = 32;
 const LONG_CAS: u8 = 64;
 const DEAD: u8 = 128;
-/// What tells which parts a record has.
-const SHAPE: u8 = HAS_EXPTIME | HAS_FLAGS | LONG_CAS;
+/// What tells which parts a record has, and the marks that no fetch makes.
+const SEALED: u8 = HAS_EXPTIME | HAS_FLAGS | LONG_CAS | MARKS & !Marks::FETCHED.bits();
 const SHORT_CAS: u64 = 1 << 40;
 
 /// A value of this many bytes or more has its whole pages outside of its record.
@@ -345,9 +345,10 @@ mod tests {
             prop_assert_eq!(Head::read(&record), Some((head, extent)));
             prop_assert_eq!(key(&record), Some(&record[extent.key..extent.value]));
             let sealed = seal(&record, secret).unwrap();
-            note_fetch(&mut record, value_len, Marks::FETCHED, now);
+            let fetched_too = marks.with_if(Marks::FETCHED, true);
+            note_fetch(&mut record, value_len, fetched_too, now);
             let (fetched, _) = Head::read(&record).unwrap();
-            let header = Header { last_access: now, marks: Marks::FETCHED, ..header };
+            let header = Header { last_access: now, marks: fetched_too, ..header };
             prop_assert_eq!(fetched, Head { header, ..head });
             bury(&mut record);
             prop_assert!(Head::read(&record).unwrap().0.dead);

@@ -52,6 +52,8 @@ pub(crate) struct Shard {
     spare: Option<Segment>,
     /// Whether the next segment that it gives up becomes the spare.
     keeps: bool,
+    /// Whether a segment was begun above the limit, for which others should make way.
+    above_limit: bool,
     /// A record that stays although its turn may come, since it is about to be replaced.
     spared: Option<Place>,
     /// Long values that are gone, to be dropped outside of the lock.
@@ -100,15 +102,13 @@ pub(crate) enum Preparation {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) long: Long,
-    /// If it was made from an older value: the cas unique of that, and what of the new value is not
-    /// in pages.
-    pub(crate) from: Option<(u64, Vec<u8>)>,
+    /// If it was made from an older value: that, and what of the new one is not in pages.
+    pub(crate) from: Option<(Before, Vec<u8>)>,
 }
 
 /// What an append or prepend that makes a long value starts from.
 #[derive(Debug)]
 pub(crate) struct Before {
-    pub(crate) cas: u64,
     pub(crate) long: Option<Arc<Long>>,
     pub(crate) inline: Vec<u8>,
 }
@@ -135,6 +135,7 @@ impl Shard {
             tidied: [None; 4],
             spare: None,
             keeps: false,
+            above_limit: false,
             spared: None,
             remains: Vec::new(),
             arena: Arc::clone(arena),
@@ -181,7 +182,8 @@ impl Shard {
     /// Bytes it uses beside segments and pages.
     #[inline]
     pub(crate) fn overhead(&self) -> u64 {
-        (self.index.bytes() + self.ghosts.bytes()) as u64 + self.longs.overhead()
+        (self.index.bytes() + self.ghosts.bytes() + self.logs.overhead()) as u64
+            + self.longs.overhead()
     }
 
     /// What is gone and to be dropped without the lock.
@@ -201,7 +203,7 @@ impl Shard {
         prepared: &mut Preparation,
         respond: R,
     ) -> Result<(), R> {
-        let found = self.find(key, op, now);
+        let found = self.find(key, now);
         if self.lacks(found.as_ref(), op, now, prepared) {
             return Err(respond);
         }
@@ -226,12 +228,26 @@ impl Shard {
         }
         let ready = match prepared {
             Preparation::None => false,
-            Preparation::Made(Prepared { from, .. }) => {
-                from.as_ref().map(|(cas, _)| *cas) == old.map(|old| old.head.header.cas)
-            }
+            Preparation::Made(Prepared { from, .. }) => match (from, old) {
+                (None, None) => true,
+                (Some((before, _)), Some(old)) => self.is_still(before, old),
+                _ => false,
+            },
             Preparation::Failed => true,
         };
         !ready && self.would_put(found, op, now)
+    }
+
+    /// Whether an item has the value that was there before. A cas unique does not tell: clients may
+    /// give one twice, and a value that is cleared keeps its own.
+    fn is_still(&self, before: &Before, found: &Found) -> bool {
+        let now = self.before_of(found);
+        let long = match (&before.long, now.as_ref().and_then(|now| now.long.as_ref())) {
+            (None, None) => true,
+            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
+            _ => false,
+        };
+        long && now.is_some_and(|now| now.inline == before.inline)
     }
 
     /// Whether a command puts a value here as things are.
@@ -309,9 +325,10 @@ impl Shard {
             }
             Change::Put(header, value) => {
                 let outcome = outcome.into_owned();
-                if self.overwrite(&found, header, &value)
-                    || self.put(key, Some(found), header, &value, prepared, now)
-                {
+                let overwritten = self.overwrite(&found, header, &value);
+                // A number that is counted in place is no new item.
+                self.counters.stored += u64::from(overwritten && matches!(op, Op::Store(_)));
+                if overwritten || self.put(key, Some(found), header, &value, prepared, now) {
                     return respond(outcome);
                 }
                 // Better no value than one that its client believes replaced.
@@ -339,13 +356,18 @@ impl Shard {
     /// value.
     pub(crate) fn before(&self, key: Hashed<'_>, more: usize, now: Seconds) -> Option<Before> {
         let found = self.look_up(key)?;
-        let Head { header, pages, value_len, .. } = found.head;
+        let Head { header, value_len, .. } = found.head;
         if header.expired(now) || value_len as usize + more < MIN_PAGED {
             return None;
         }
+        self.before_of(&found)
+    }
+
+    fn before_of(&self, found: &Found) -> Option<Before> {
+        let pages = found.head.pages;
         let long = pages.and_then(|pages| self.longs.get(pages.number)).cloned();
         let inline = self.logs.at(found.place)?.get(found.extent.value..found.extent.map)?.to_vec();
-        Some(Before { cas: header.cas, long, inline })
+        Some(Before { long, inline })
     }
 
     /// Has the processor fetch where an item would be found.
@@ -439,16 +461,13 @@ impl Shard {
 
     /// A live item.
     #[inline]
-    fn find(&mut self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Option<Found> {
+    fn find(&mut self, key: Hashed<'_>, now: Seconds) -> Option<Found> {
         let found = self.look_up(key)?;
         if !found.head.header.expired(now) {
             return Some(found);
         }
-        if matches!(op, Op::Fetch(_)) {
-            self.counters.get_expired += 1;
-        }
+        self.counters.get_expired += 1;
         self.take_out(key, &found);
-        self.count_removal(&found.head.header, true, now);
         None
     }
 

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +15,9 @@ pub(crate) struct Recovery {
     arena: Arc<Arena>,
     /// Those that nobody claimed. Where the file has nothing, there is nothing to claim.
     unclaimed: Vec<Option<Run>>,
+    /// Pages that hold nothing of use. Were they given back, so would be the segments that others
+    /// may still claim a part of.
+    rejected: Vec<Pages>,
 }
 
 impl Arena {
@@ -52,7 +55,7 @@ impl Arena {
         let old = state.ledger.hold_old(&backed);
         let unclaimed = old.into_iter().map(|held| Some(state.run(held?))).collect();
         drop(state);
-        Ok((Recovery { arena, unclaimed }, header))
+        Ok((Recovery { arena, unclaimed, rejected: Vec::new() }, header))
     }
 }
 
@@ -107,6 +110,11 @@ impl Recovery {
         Some(Pages { runs, arena: Arc::clone(&self.arena) })
     }
 
+    /// These pages were claimed in vain.
+    pub(crate) fn reject(&mut self, pages: Pages) {
+        self.rejected.push(pages);
+    }
+
     /// What is not claimed is free from now on, and its memory goes back to the system where it is
     /// more than the limit, in segments, allows.
     pub(crate) fn finish(self, limit: usize) -> Arc<Arena> {
@@ -132,11 +140,21 @@ fn open(path: &Path) -> io::Result<File> {
     }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits());
     let file = options
         .open(path)
         .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
-    if !file.metadata()?.is_file() {
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(irregular());
+    }
+    // Whoever can write to it can have anything believed, and end the process.
+    if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Err(refused(
+            path,
+            io::ErrorKind::PermissionDenied,
+            "belongs to another user, or others may write to it; remove it or name another",
+        ));
     }
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -238,7 +238,8 @@ fn expiry_is_exact_and_gives_room_back() {
     assert!(get(&cache, "k", NOW + 10).is_none());
     let stats = cache.stats(NOW + 10);
     assert_eq!((stats.items, stats.payload_bytes), (0, 0));
-    assert_eq!((stats.get_expired, stats.reclaimed), (1, 1));
+    // memcached counts as reclaimed only what made room for others.
+    assert_eq!((stats.get_expired, stats.reclaimed), (1, 0));
 }
 
 #[test]
@@ -336,6 +337,28 @@ fn what_is_lent_is_made_room_for() {
     }
     let used = used(&cache);
     assert!((400 << 10..=512 << 10).contains(&used), "{used}: half stays with the items");
+    assert_accounts(&cache);
+}
+
+#[test]
+fn all_shards_make_room_for_what_is_lent() {
+    let cache = cache(16 << 20);
+    let store = |number: u32| {
+        let stored = set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
+        assert!(matches!(stored, Outcome::Stored { .. }));
+    };
+    (0..150_000).for_each(store);
+    cache.lend(6 << 20);
+    // Of all that is stored from now on, only what falls to the first shard.
+    let first = |number: &u32| {
+        let hash = cache.hashing.hash_one(format!("key-{number}").as_bytes());
+        std::ptr::eq(cache.shard(hash), &raw const cache.shards[0].0)
+    };
+    (150_000..250_000).filter(first).for_each(store);
+    assert!(used(&cache) <= 10 << 20, "{}", used(&cache));
+    let items: Vec<_> = cache.shards.iter().map(|shard| shard.0.lock().stats().items).collect();
+    // The first gives up most, since it takes its own anew; none is emptied.
+    assert!(items.iter().all(|items| *items > 5_000), "{items:?}");
     assert_accounts(&cache);
 }
 
@@ -553,4 +576,24 @@ fn what_is_above_a_lower_limit_goes_little_by_little() {
     assert!(cache.stats(NOW).items > 20_000);
     fill(220_000, 240_000);
     assert_accounts(&cache);
+}
+
+#[test]
+fn an_item_takes_no_more_than_24_bytes_over_key_and_value() {
+    for value_len in [50, 100, 500] {
+        let cache = Cache::new(&Options { memory_limit: 128 << 20, ..Options::default() });
+        let value = vec![b'x'; value_len];
+        let mut items = 0;
+        while cache.stats(NOW).evictions == 0 {
+            for number in items..items + 1000 {
+                set(&cache, &format!("{number:032}"), &value, 0);
+            }
+            items += 1000;
+        }
+        let items = cache.stats(NOW).items;
+        // In tenths of a byte.
+        let over = 10 * used(&cache) / items - 10 * (32 + value_len as u64);
+        println!("values of {value_len}: {over} tenths of a byte over key and value");
+        assert!((180..=240).contains(&over), "{over}");
+    }
 }

@@ -15,7 +15,7 @@ impl Shard {
         let memory = &mut census.memory;
         memory.index += stats.index_bytes;
         memory.ghosts += self.ghosts.bytes() as u64;
-        memory.bookkeeping += self.longs.overhead();
+        memory.bookkeeping += self.longs.overhead() + self.logs.overhead() as u64;
         memory.slack += self.spare.as_ref().map_or(0, |spare| spare.len() as u64);
         census.probation_permille.add(self.policy.permille());
         census.shard_items.add(stats.items);

@@ -115,7 +115,7 @@ impl Shard {
     /// segments are appended to, it has none to give up.
     #[inline]
     pub(crate) fn is_short(&self) -> bool {
-        if self.spare.is_some() {
+        if self.spare.is_some() || !self.evict {
             return false;
         }
         let open = || Queue::ALL.iter().filter(|queue| self.logs.newest(**queue).is_some()).count();
@@ -124,7 +124,14 @@ impl Shard {
 
     /// Gives it a segment for when it needs one, if there is one.
     pub(crate) fn put_spare(&mut self, memory: Option<Memory>) {
-        self.spare = memory;
+        if self.spare.is_none() {
+            self.spare = memory;
+        }
+    }
+
+    /// Whether it had to begin a segment above the limit since it was last asked.
+    pub(crate) fn take_above_limit(&mut self) -> bool {
+        std::mem::take(&mut self.above_limit)
     }
 
     /// When the item was used whose turn to leave is next; of many dead ones before it, the last that
@@ -189,6 +196,7 @@ impl Shard {
         // Where all is short, it is better to have a spare.
         let spare = if self.longs.is_empty() { self.spare.take() } else { None };
         let memory = spare.or_else(|| self.arena.take()).or_else(|| self.spare.take())?;
+        self.above_limit = self.arena.in_use() > self.arena.limit();
         Some(self.logs.begin(memory, queue, self.policy.arrived, now))
     }
 

@@ -68,7 +68,6 @@ impl Shard {
             write_parts(bytes, found.extent.value, [first, second]);
         }
         self.logs.seal(found.place);
-        self.counters.stored += 1;
         self.use_once(found);
         true
     }

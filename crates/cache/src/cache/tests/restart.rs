@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use larder_protocol::{Arithmetic, Header, Marks};
@@ -254,4 +255,55 @@ fn after_another_boot_only_what_was_closed_is_believed() {
     assert_eq!(restored.items, 0);
     assert!(restored.unusable.unwrap().contains("stopped before"));
     assert_eq!(get(&cache, "k", NOW), None);
+}
+
+#[test]
+fn what_begins_with_zeros_is_something_else() {
+    let (_dir, path) = place();
+    let mut bytes = vec![0; 1 << 20];
+    bytes[500_000] = 1;
+    fs::write(&path, &bytes).unwrap();
+    assert!(Cache::open(&options(1 << 20), &path, NOW).is_err());
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+#[test]
+fn a_file_that_others_may_write_to_is_refused() {
+    let (_dir, path) = place();
+    drop(open(&path, 1 << 20, NOW));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o622)).unwrap();
+    let error = Cache::open(&options(1 << 20), &path, NOW).unwrap_err();
+    assert!(error.to_string().contains("others may write to it"), "{error}");
+}
+
+#[test]
+fn a_damaged_long_value_takes_no_other_with_it() {
+    let (_dir, path) = place();
+    let (cache, _) = open(&path, 1 << 20, NOW);
+    for number in 0..10 {
+        set(&cache, &format!("long-{number}"), &vec![b'a' + number; 9000], 0);
+    }
+    drop(cache);
+    let mut bytes = fs::read(&path).unwrap();
+    let damaged = bytes.windows(100).position(|window| window == [b'c'; 100]).unwrap();
+    bytes[damaged] = b'x';
+    fs::write(&path, bytes).unwrap();
+    let (cache, restored) = open(&path, 1 << 20, NOW);
+    assert_eq!((restored.items, restored.damaged), (9, 1));
+    for number in (0..10).filter(|number| *number != 2) {
+        let value = vec![b'a' + number; 9000];
+        assert!(get(&cache, &format!("long-{number}"), NOW) == Some(value));
+    }
+    assert_accounts(&cache);
+}
+
+#[test]
+fn a_file_is_not_taken_for_closed_once_it_was_opened_again() {
+    let (_dir, path) = place();
+    let (cache, _) = open(&path, 1 << 20, NOW);
+    cache.close().unwrap();
+    drop(cache);
+    let (cache, _) = open(&path, 1 << 20, NOW);
+    assert_eq!(fs::read(&path).unwrap()[80], 0);
+    drop(cache);
 }

@@ -178,6 +178,25 @@ fn a_flush_takes_what_was_there_whoever_else_flushes() {
 }
 
 #[test]
+fn an_append_does_not_bring_back_what_was_cleared_meanwhile() {
+    let cache = cache(4 << 20);
+    set(&cache, "k", &block(0, 1).repeat(40), 0);
+    let value = block(0, 2).repeat(40);
+    let op = Op::Store(Store { mode: Mode::Append, value: &value, ..Store::SET });
+    let hash = cache.hashing.hash_one(b"k".as_slice());
+    let key = Hashed { key: b"k", hash, hashing: &cache.hashing };
+    let mut prepared = cache.prepare(key, &op, NOW);
+    // Which leaves the cas unique as it was.
+    told(&cache, "k", &Op::Delete(Delete { clear: true, ..Delete::default() }), NOW);
+    let done = cache.lock(hash, NOW).execute(key, &op, NOW, &mut prepared, |_| ());
+    assert!(done.is_err(), "what it was made from is another");
+    drop(prepared);
+    told(&cache, "k", &op, NOW);
+    assert_eq!(get(&cache, "k", NOW), Some(value));
+    assert_accounts(&cache);
+}
+
+#[test]
 fn an_append_does_not_bring_back_what_went_meanwhile() {
     let cache = cache(4 << 20);
     set(&cache, "k", &block(0, 1).repeat(40), 0);
