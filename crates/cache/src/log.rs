@@ -301,7 +301,7 @@ impl Logs {
     /// Bytes of memory that the accounts of segments take.
     #[inline]
     pub(crate) fn overhead(&self) -> usize {
-        self.segments.capacity() * size_of::<Option<Segment>>()
+        self.segments.len() * size_of::<Option<Segment>>()
     }
 
     /// How many segments there are.

@@ -175,7 +175,7 @@ impl Shard {
                 continue;
             }
             // Above a limit that was lowered nothing can be taken, but what it gives up is its own.
-            self.keeps = self.spare.is_none();
+            self.keeps = self.evict && self.spare.is_none();
             let given = self.give_up(hashing, now);
             self.keeps = false;
             if !given {
@@ -191,6 +191,10 @@ impl Shard {
     /// Begins a segment at the end of a log, if there is memory for it.
     fn begin(&mut self, queue: Queue, now: Seconds) -> Option<u32> {
         if !self.logs.may_begin() {
+            return None;
+        }
+        if !self.evict && self.arena.in_use() + 1 >= self.arena.limit() {
+            // What the index may yet grow by cannot be had back from what is stored.
             return None;
         }
         // Where all is short, it is better to have a spare.
