@@ -54,9 +54,11 @@ impl StoreConfig {
             }
             _ => absolute(Path::new("larder-data/store"))?,
         };
+        let memory_file = flags.node.memory_file.as_ref();
+        let memory_file = memory_file.filter(|path| !path.as_os_str().is_empty());
         let given = [
             (flags.node.disable_evictions, "-M", "a store never evicts"),
-            (flags.node.memory_file.is_some(), "-e", "a store keeps everything in --data-dir"),
+            (memory_file.is_some(), "-e", "a store keeps everything in --data-dir"),
             (
                 matches!(flags.node.protocol.as_deref(), Some("btree" | "hash")),
                 "-B",
