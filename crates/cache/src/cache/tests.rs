@@ -92,7 +92,8 @@ fn a_large_value_finds_room_among_small_ones() {
     for number in 0..10_000 {
         set(&cache, &format!("key-{number}"), b"small", 0);
     }
-    let large = vec![b'x'; 900 << 10];
+    // The largest that a node allows: it must fit twice.
+    let large = vec![b'x'; 512 << 10];
     assert!(matches!(set(&cache, "large", &large, 0), Outcome::Stored { .. }));
     assert!(get(&cache, "large", NOW) == Some(large));
     assert_accounts(&cache);
