@@ -129,6 +129,17 @@ impl Arena {
         self.cool(&mut state);
     }
 
+    /// How many more segments may be taken.
+    pub(crate) fn room(&self) -> usize {
+        self.state.lock().ledger.room()
+    }
+
+    /// Whether more is in use than may be, since the limit was lowered.
+    pub(crate) fn is_above_limit(&self) -> bool {
+        let ledger = &self.state.lock().ledger;
+        ledger.in_use() > ledger.limit()
+    }
+
     /// How many segments are in use, as a whole or by any of their pages.
     pub(crate) fn in_use(&self) -> usize {
         self.state.lock().ledger.in_use()

@@ -135,7 +135,7 @@ impl Cache {
         for _ in 0..TRIES {
             let mut prepared = self.prepare(key, op, now);
             let mut shard = self.lock(key.hash, now);
-            if matches!(op, Op::Store(_)) && shard.is_short() && !self.is_above_limit() {
+            if matches!(op, Op::Store(_)) && shard.is_short() && !self.arena.is_above_limit() {
                 let mut spare = self.arena.take();
                 if spare.is_none() {
                     drop(shard);
@@ -145,14 +145,13 @@ impl Cache {
                 shard.put_spare(spare);
             }
             let done = shard.execute(key, op, now, &mut prepared, respond);
-            let over = self.settle(&mut shard) | shard.take_above_limit();
-            let remains = shard.take_remains();
-            drop(shard);
-            drop((remains, prepared));
+            let above = shard.take_above_limit();
+            let over = self.leave(shard) || above;
+            drop(prepared);
             if over {
                 // Another's turn as well as this one's: it may have nothing but this item.
                 for _ in 0..WAYS_MADE {
-                    (0..self.shards.len()).find(|_| self.make_way(now));
+                    (0..self.shards.len()).any(|_| self.make_way(now));
                 }
             }
             match done {
@@ -185,10 +184,7 @@ impl Cache {
         let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
         let mut shard = self.lock(key.hash, now);
         shard.remove(key);
-        self.settle(&mut shard);
-        let remains = shard.take_remains();
-        drop(shard);
-        drop(remains);
+        self.leave(shard);
     }
 
     /// From the second `at` on, every item stored before it is gone; an `at` of 0 means now. A
@@ -201,9 +197,8 @@ impl Cache {
         };
         self.flush.ask(at, note, || {
             for shard in &self.shards {
-                let mut shard = self.enter(&shard.0, now);
                 // Memory is given back at once, not as keys are asked for.
-                self.settle(&mut shard);
+                self.leave(self.enter(&shard.0, now));
             }
         });
     }
@@ -215,10 +210,11 @@ impl Cache {
         self.share_out(now);
     }
 
-    /// Gives up all that is above the limit, in steps, each of which locks one shard for less than
-    /// 100 µs. It takes a second for half a gigabyte of small items, and may run beside anything.
+    /// Gives up all that is above the limit, in steps, each of which locks one shard for no more than
+    /// some records. It takes a second for half a gigabyte of small items, and may run beside
+    /// anything.
     pub fn shrink(&self, now: Seconds) {
-        self.make_way_until(|| (!self.is_above_limit()).then_some(()), now);
+        self.make_way_until(|| (!self.arena.is_above_limit()).then_some(()), now);
     }
 
     /// So many bytes more of the limit are used by others, or fewer: the items make do with the
@@ -363,20 +359,13 @@ impl Cache {
             // Locked for a short time only, and again.
             let mut shard = self.enter(&shard.0, now);
             let given = shard.give_up_some(&self.hashing, now);
-            self.settle(&mut shard);
-            let remains = shard.take_remains();
-            drop(shard);
-            drop(remains);
+            self.leave(shard);
             match given {
                 Given::Not => {}
                 Given::Something => return true,
                 Given::Nothing => return false,
             }
         }
-    }
-
-    fn is_above_limit(&self) -> bool {
-        self.arena.in_use() > self.arena.limit()
     }
 
     #[inline]
@@ -400,6 +389,17 @@ impl Cache {
         Locked { shard, _flushed: flushed }
     }
 
+    /// Accounts for a shard, unlocks it, and then drops what is gone from it. `true` if segments
+    /// have to make way for what it uses beside them.
+    #[inline]
+    fn leave(&self, mut shard: Locked<'_>) -> bool {
+        let over = self.settle(&mut shard);
+        let remains = shard.take_remains();
+        drop(shard);
+        drop(remains);
+        over
+    }
+
     /// Accounts for what a shard uses beside segments and pages. `true` if segments have to make
     /// way for it.
     #[inline]
@@ -409,7 +409,7 @@ impl Cache {
             self.budget.settle(more);
             self.set_arena_limit();
         }
-        more > 0 && self.is_above_limit()
+        more > 0 && self.arena.is_above_limit()
     }
 
     /// Segments get what others leave of the limit.

@@ -101,12 +101,7 @@ const UNITS_PER_TABLE: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Numbers that look random.
-    fn hash(number: u64) -> u64 {
-        let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
-    }
+    use crate::index::tests::mix as hash;
 
     #[test]
     fn one_that_comes_back_is_known_once() {

@@ -27,13 +27,13 @@ use std::fmt;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{Ordering, compiler_fence};
 
 use ahash::RandomState;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::arena::{Arena, Header, PAGE_BYTES, Recovery};
+use crate::field::{get, put};
 use crate::options::MAX_SHARDS;
 
 /// How the items of a file are divided.
@@ -264,15 +264,8 @@ fn boot() -> [u8; BOOT_BYTES] {
     name.first_chunk().copied().unwrap_or([0; BOOT_BYTES])
 }
 
-fn put(header: &mut [u8], at: usize, bytes: &[u8]) {
-    compiler_fence(Ordering::SeqCst);
-    if let Some(place) = header.get_mut(at..at + bytes.len()) {
-        place.copy_from_slice(bytes);
-    }
-}
-
 fn number(header: &[u8], at: usize) -> u64 {
-    header.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    get(header, at).map_or(0, u64::from_le_bytes)
 }
 
 const MAGIC: [u8; 8] = *b"larder\0\0";

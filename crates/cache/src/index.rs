@@ -471,4 +471,4 @@ const MAX_BLOCK: u32 = 1024;
 const IDLE: u32 = 1;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

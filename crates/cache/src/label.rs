@@ -13,8 +13,7 @@
 //! Numbers are little-endian. Each is written by itself, and after every write the label is true of
 //! the segment: a process may be killed between any two.
 
-use std::sync::atomic::{Ordering, compiler_fence};
-
+use crate::field::{get, put};
 use crate::policy::Queue;
 
 /// A label as it is read.
@@ -81,21 +80,6 @@ pub(crate) fn put_used(memory: &mut [u8], used: u32) {
 /// Notes how far a job has come, both at once; 0 and 0 if none is at work.
 pub(crate) fn put_job(memory: &mut [u8], read: u32, write: u32) {
     put(memory, READ, &(u64::from(write) << 32 | u64::from(read)).to_le_bytes());
-}
-
-/// Writes a part, after all that was written before and before all that is written after: nothing
-/// else keeps the compiler from leaving out what is soon written over, or from another order.
-#[inline]
-fn put(memory: &mut [u8], at: usize, bytes: &[u8]) {
-    compiler_fence(Ordering::SeqCst);
-    if let Some(place) = memory.get_mut(at..at + bytes.len()) {
-        place.copy_from_slice(bytes);
-    }
-    compiler_fence(Ordering::SeqCst);
-}
-
-fn get<const N: usize>(memory: &[u8], at: usize) -> Option<[u8; N]> {
-    memory.get(at..)?.first_chunk().copied()
 }
 
 const NUMBER: usize = 8;

@@ -36,6 +36,7 @@
 //! - `arena`: the memory of segments and pages, or the file
 //! - `image`: what a file says of the cache, for the next process
 //! - `label`: what a segment in a file says of itself
+//! - `field`: how parts of both are read, and written in order
 //! - `restored`: what of a file was of use
 //! - `stats`: what is counted
 //! - `census`: what is held, and in what state
@@ -45,6 +46,7 @@ mod arena;
 mod budget;
 mod cache;
 mod census;
+mod field;
 mod flush;
 mod ghosts;
 mod image;

@@ -5,11 +5,11 @@
 )]
 
 use std::collections::VecDeque;
-use std::sync::atomic::{Ordering, compiler_fence};
 
 use larder_protocol::Seconds;
 
 use crate::arena::Segment as Memory;
+use crate::field;
 use crate::index::Place;
 use crate::label::{self, Label};
 use crate::policy::Queue;
@@ -254,7 +254,7 @@ impl Logs {
     }
 
     #[inline]
-    pub(crate) fn place(&self, segment: u32, offset: u32) -> Place {
+    fn place(&self, segment: u32, offset: u32) -> Place {
         segment << self.shift | offset
     }
 
@@ -515,11 +515,10 @@ impl Logs {
         record::bury(bytes);
         if self.labels.is_some()
             && let Some(before) = self.at_mut(place - self.seal)
-            && let Some(seal) = before.first_chunk_mut::<4>()
+            && let Some(seal) = field::get(before, 0)
         {
-            *seal = (!u32::from_le_bytes(*seal)).to_le_bytes();
             // Before its memory is used again.
-            compiler_fence(Ordering::SeqCst);
+            field::put(before, 0, &(!u32::from_le_bytes(seal)).to_le_bytes());
         }
     }
 

@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use larder_protocol::{Pieces, Piecewise};
-
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::arena::{PAGE_BYTES, Pages, Recovery};
+use crate::field::take;
 
 /// The pages of a value, in as many groups as it took to write it: what is appended later is a
 /// group of its own, so that nothing is copied that is already there.
@@ -18,7 +18,8 @@ pub(crate) struct Long {
     ends: Vec<usize>,
     len: usize,
     /// In a file, of each group: a checksum, how many runs, and of each run the first page and the
-    /// one behind its last. It is empty, and the next process will not find the value, if it would be too long.
+    /// one behind its last. It is empty if it would be too long; then the next process will not find
+    /// the value.
     map: Vec<u8>,
 }
 
@@ -94,12 +95,6 @@ pub(crate) fn checksum(pages: &Pages, secret: u64) -> u64 {
     let mut sum = Xxh3::with_seed(secret);
     pages.runs().for_each(|run| sum.update(run));
     sum.digest()
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, left) = rest.split_first_chunk()?;
-    *rest = left;
-    Some(*taken)
 }
 
 /// A record must fit the smallest segment, map and all. It is the map of a value in a thousand runs.

@@ -24,6 +24,7 @@ use larder_protocol::{Header, Marks, Seconds};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::arena::PAGE_BYTES;
+use crate::field::take;
 
 /// What stands before key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -240,13 +241,6 @@ impl Cursor<'_> {
         }
         self.at = end;
     }
-}
-
-#[inline]
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, left) = rest.split_first_chunk()?;
-    *rest = left;
-    Some(*taken)
 }
 
 #[inline]

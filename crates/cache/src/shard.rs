@@ -241,13 +241,8 @@ impl Shard {
     /// Whether an item has the value that was there before. A cas unique does not tell: clients may
     /// give one twice, and a value that is cleared keeps its own.
     fn is_still(&self, before: &Before, found: &Found) -> bool {
-        let now = self.before_of(found);
-        let long = match (&before.long, now.as_ref().and_then(|now| now.long.as_ref())) {
-            (None, None) => true,
-            (Some(before), Some(now)) => Arc::ptr_eq(before, now),
-            _ => false,
-        };
-        long && now.is_some_and(|now| now.inline == before.inline)
+        let Some((long, inline)) = self.parts_of(found) else { return false };
+        before.long.as_ref().map(Arc::as_ptr) == long.map(Arc::as_ptr) && before.inline == inline
     }
 
     /// Whether a command puts a value here as things are.
@@ -360,14 +355,14 @@ impl Shard {
         if header.expired(now) || value_len as usize + more < MIN_PAGED {
             return None;
         }
-        self.before_of(&found)
+        let (long, inline) = self.parts_of(&found)?;
+        Some(Before { long: long.cloned(), inline: inline.to_vec() })
     }
 
-    fn before_of(&self, found: &Found) -> Option<Before> {
-        let pages = found.head.pages;
-        let long = pages.and_then(|pages| self.longs.get(pages.number)).cloned();
-        let inline = self.logs.at(found.place)?.get(found.extent.value..found.extent.map)?.to_vec();
-        Some(Before { long, inline })
+    /// What of a value is in pages, and what is not.
+    fn parts_of(&self, found: &Found) -> Option<(Option<&Arc<Long>>, &[u8])> {
+        let inline = self.logs.at(found.place)?.get(found.extent.value..found.extent.map)?;
+        Some((found.head.pages.and_then(|pages| self.longs.get(pages.number)), inline))
     }
 
     /// Has the processor fetch where an item would be found.

@@ -25,18 +25,20 @@ pub(crate) fn run(config: &CacheConfig, notes: &[Note]) -> Result<ExitCode, Fail
         evict: config.evict,
         ..Options::default()
     };
-    let Some(path) = &config.memory_file else {
-        node.serve(Arc::new(CacheBackend::new(options)))?;
-        return Ok(ExitCode::SUCCESS);
-    };
-    let cache = Arc::new(open(path, &options)?);
+    let file = config.memory_file.as_deref();
+    let cache = Arc::new(match file {
+        Some(path) => open(path, &options)?,
+        None => Cache::new(&options),
+    });
     node.serve(Arc::new(CacheBackend::of(Arc::clone(&cache), options)))?;
-    cache.close().map_err(|error| {
-        Failure::system(format!(
-            "-e {}: {error}; its items are good until the machine stops",
-            path.display()
-        ))
-    })?;
+    if let Some(path) = file {
+        cache.close().map_err(|error| {
+            let file = path.display();
+            Failure::system(format!(
+                "-e {file}: {error}; its items are good until the machine stops"
+            ))
+        })?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

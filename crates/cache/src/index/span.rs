@@ -65,11 +65,10 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::tests::mix;
 
-    /// Numbers that look random.
     fn hash(place: Place) -> u64 {
-        let mixed = (u64::from(place) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        mix(place.into())
     }
 
     /// Walks over the index in steps of so many buckets, calls `between` after each, and counts how

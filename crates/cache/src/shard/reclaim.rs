@@ -77,7 +77,7 @@ impl Shard {
     /// Gives up memory: of what is dead, else by eviction; a segment, or a long value of one that
     /// is not yet done with, since a segment of records can stand for very many pages. `false` if
     /// there is none to be had.
-    pub(crate) fn give_up(&mut self, hashing: &RandomState, now: Seconds) -> bool {
+    fn give_up(&mut self, hashing: &RandomState, now: Seconds) -> bool {
         loop {
             match self.give_up_some(hashing, now) {
                 Given::Not => {}
@@ -87,7 +87,7 @@ impl Shard {
         }
     }
 
-    /// The same, but no longer than some tens of microseconds: so it may not be done.
+    /// The same, but no more than so many records at a time: so it may not be done.
     pub(crate) fn give_up_some(&mut self, hashing: &RandomState, now: Seconds) -> Given {
         if !self.begin_job(now) {
             let spare = self.end_an_empty_one() || self.spare.take().is_some();
@@ -193,14 +193,14 @@ impl Shard {
         if !self.logs.may_begin() {
             return None;
         }
-        if !self.evict && self.arena.in_use() + 1 >= self.arena.limit() {
+        if !self.evict && self.arena.room() <= 1 {
             // What the index may yet grow by cannot be had back from what is stored.
             return None;
         }
         // Where all is short, it is better to have a spare.
         let spare = if self.longs.is_empty() { self.spare.take() } else { None };
         let memory = spare.or_else(|| self.arena.take()).or_else(|| self.spare.take())?;
-        self.above_limit = self.arena.in_use() > self.arena.limit();
+        self.above_limit = self.arena.is_above_limit();
         Some(self.logs.begin(memory, queue, self.policy.arrived, now))
     }
 
@@ -224,7 +224,7 @@ impl Shard {
         if self.job.is_none() {
             let newest = self.logs.newest(queue).and_then(|number| self.logs.segment(number));
             let soon = newest.is_some_and(Segment::is_nearly_full);
-            if !soon || self.arena.in_use() < self.arena.limit() || !self.begin_job(now) {
+            if !soon || self.arena.room() > 0 || !self.begin_job(now) {
                 return;
             }
         }
@@ -261,8 +261,7 @@ impl Shard {
             && let Some((segment, from)) = self.next_victim()
         {
             // Above the limit it takes a segment as a whole.
-            let within = self.arena.in_use() <= self.arena.limit();
-            let open = within && newest.contains(&Some(segment));
+            let open = !self.arena.is_above_limit() && newest.contains(&Some(segment));
             let kind = if open { Kind::Open } else { Kind::Oldest };
             if kind == Kind::Oldest {
                 self.logs.detach(segment, Queue::Main);

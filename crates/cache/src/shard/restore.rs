@@ -37,12 +37,12 @@ impl Shard {
         let mut restored = Restored::default();
         let mut jobs = Vec::new();
         let mut places = Vec::new();
-        let found = Circumstances { recovery, hashing, now };
+        let with = Circumstances { recovery, hashing, now };
         for (label, memory) in segments {
             let number = self.logs.adopt(memory, &label, now);
             let (read, write) = label.job.unwrap_or((label.used, label.used));
             for part in [self.logs.start()..write, read..label.used] {
-                self.take_over(number, part, found, &mut restored, &mut places);
+                self.take_over(number, part, with, &mut restored, &mut places);
             }
             if let Some(segment) = self.logs.segment_mut(number) {
                 segment.begun = self.policy.arrived;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use toml::Value;
 
-use super::node::{absolute, integer, least_buffer_memory_mb, path};
+use super::node::{absolute, given, integer, least_buffer_memory_mb, path};
 use super::{NodeConfig, Note, Setting, Sources};
 use crate::failure::Failure;
 use crate::flags::NodeFlags;
@@ -65,9 +65,8 @@ impl CacheConfig {
             });
         }
         let evict = !flags.disable_evictions;
-        let memory_file = flags.memory_file.as_ref().filter(|path| !path.as_os_str().is_empty());
         // A daemon leaves the working directory.
-        let memory_file = memory_file.map(|path| absolute(path)).transpose()?;
+        let memory_file = given(flags.memory_file.as_deref()).map(absolute).transpose()?;
         Ok((Self { node, memory_limit_mb, evict, memory_file }, notes))
     }
 

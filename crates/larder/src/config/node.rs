@@ -111,7 +111,7 @@ impl NodeConfig {
             listen.push(Endpoint { host: "localhost".to_owned(), port: None });
         }
         let port = flags.port.unwrap_or(Port::Number(port));
-        let unix_socket = flags.unix_socket.clone().filter(|path| !path.as_os_str().is_empty());
+        let unix_socket = given(flags.unix_socket.as_deref()).map(Path::to_owned);
         // A daemon leaves the working directory, and still has to find its socket.
         let unix_socket = match unix_socket {
             Some(path) if flags.daemon => Some(absolute(&path)?),
@@ -310,6 +310,11 @@ fn over<T>(
 /// A number whose range its flag has checked.
 fn number<T: TryFrom<u64>>(given: Option<u64>, default: T) -> T {
     given.and_then(|number| T::try_from(number).ok()).unwrap_or(default)
+}
+
+/// A path, unless it is empty: in a file that stands for none.
+pub(super) fn given(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 /// The path from the root, so that it stands when the working directory changes.

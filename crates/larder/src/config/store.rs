@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::node::{absolute, integer, path};
+use super::node::{absolute, given, integer, path};
 use super::{NodeConfig, Note, Setting, Sources};
 use crate::failure::Failure;
 use crate::flags::StoreFlags;
@@ -44,8 +44,9 @@ impl StoreConfig {
             )));
         }
         let state = state_directory.and_then(|list| list.split(':').next());
-        let data_dir = match (&flags.data_dir, state.filter(|dir| !dir.is_empty())) {
-            (Some(dir), _) if !dir.as_os_str().is_empty() => absolute(dir)?,
+        let data_dir = match (given(flags.data_dir.as_deref()), state.filter(|dir| !dir.is_empty()))
+        {
+            (Some(dir), _) => absolute(dir)?,
             (_, Some(dir)) => absolute(Path::new(dir))?,
             // A daemon's working directory is an accident of who started it: another would find
             // an empty store.
@@ -54,11 +55,13 @@ impl StoreConfig {
             }
             _ => absolute(Path::new("larder-data/store"))?,
         };
-        let memory_file = flags.node.memory_file.as_ref();
-        let memory_file = memory_file.filter(|path| !path.as_os_str().is_empty());
-        let given = [
+        let useless = [
             (flags.node.disable_evictions, "-M", "a store never evicts"),
-            (memory_file.is_some(), "-e", "a store keeps everything in --data-dir"),
+            (
+                given(flags.node.memory_file.as_deref()).is_some(),
+                "-e",
+                "a store keeps everything in --data-dir",
+            ),
             (
                 matches!(flags.node.protocol.as_deref(), Some("btree" | "hash")),
                 "-B",
@@ -68,7 +71,7 @@ impl StoreConfig {
             (flags.remove_logs, "-E", "logs that are no longer needed are always removed"),
             (flags.trickle_interval.is_some(), "-T", "there are no dirty pages to write"),
         ];
-        for (_, flag, why) in given.into_iter().filter(|(given, ..)| *given) {
+        for (_, flag, why) in useless.into_iter().filter(|(given, ..)| *given) {
             notes.push(Note { text: format!("{flag}: {why}; ignored"), warning: false });
         }
         Ok((Self { node, data_dir, memory_limit_mb, reserve }, notes))

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Setting;
-use super::node::{absolute, integer, path};
+use super::node::{absolute, given, integer, path};
 use crate::failure::Failure;
 use crate::flags::UpFlags;
 
@@ -44,7 +44,7 @@ impl UpConfig {
                 first + nodes - 1
             )));
         }
-        let data = flags.data.as_deref().filter(|data| !data.as_os_str().is_empty());
+        let data = given(flags.data.as_deref());
         Ok(Self {
             cache_ports,
             store_port,

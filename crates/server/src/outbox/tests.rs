@@ -36,6 +36,24 @@ fn written(outbox: &mut Outbox<Answer>) -> String {
     bytes
 }
 
+/// Writes everything to a socket that takes no more than `room` bytes at a time, and returns what
+/// reached the other side.
+fn written_in_parts(outbox: &mut Outbox<Answer>, room: usize) -> String {
+    let counters = Counters::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    let (mut near, mut far) = duplex(room);
+    let mut all = Vec::new();
+    while !outbox.is_empty() {
+        let _ = outbox.poll_write(&mut near, &mut cx, &counters);
+        let mut read = pin!(far.read_buf(&mut all));
+        assert!(read.as_mut().poll(&mut cx).is_ready(), "what is written can be read");
+    }
+    drop(near);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(far.read_to_end(&mut all)).unwrap();
+    String::from_utf8(all).unwrap()
+}
+
 #[test]
 fn replies_leave_in_the_order_of_requests_whenever_answers_come() {
     let mut outbox = Outbox::default();
@@ -88,8 +106,6 @@ impl Piecewise for Three {
 
 #[test]
 fn values_in_pieces_are_written_in_order_wherever_a_write_stops() {
-    let counters = Counters::default();
-    let mut cx = Context::from_waker(Waker::noop());
     let value = "abc".repeat(100) + &"def".repeat(100) + &"ghi".repeat(100);
     for room in [1, 2, 299, 300, 301, 2000] {
         let mut outbox: Outbox<Answer> = Outbox::default();
@@ -102,21 +118,12 @@ fn values_in_pieces_are_written_in_order_wherever_a_write_stops() {
             outbox.end().put_value(&long);
             expected += &(head + &value + "rest");
         }
-        let (mut near, mut far) = duplex(room);
-        let mut all = Vec::new();
-        while !outbox.is_empty() {
-            let _ = outbox.poll_write(&mut near, &mut cx, &counters);
-            let mut read = pin!(far.read_buf(&mut all));
-            assert!(read.as_mut().poll(&mut cx).is_ready(), "what is written can be read");
-        }
-        assert_eq!(String::from_utf8(all).unwrap(), expected, "{room} bytes at a time");
+        assert_eq!(written_in_parts(&mut outbox, room), expected, "{room} bytes at a time");
     }
 }
 
 #[test]
 fn a_write_may_stop_anywhere() {
-    let counters = Counters::default();
-    let mut cx = Context::from_waker(Waker::noop());
     for room in [1, 2, 7, 4095, 4096, 4097, 10_000] {
         let mut outbox: Outbox<Answer> = Outbox::default();
         let value = "v".repeat(MIN_SHARED);
@@ -125,17 +132,7 @@ fn a_write_may_stop_anywhere() {
         outbox.end().put(b" middle ");
         outbox.end().put_value(&Value::Shared(value.clone().into()));
         outbox.end().put(b" end");
-        let (mut near, mut far) = duplex(room);
-        let mut all = Vec::new();
-        while !outbox.is_empty() {
-            let _ = outbox.poll_write(&mut near, &mut cx, &counters);
-            let mut read = pin!(far.read_buf(&mut all));
-            assert!(read.as_mut().poll(&mut cx).is_ready(), "what is written can be read");
-        }
-        drop(near);
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(far.read_to_end(&mut all)).unwrap();
-        let all = String::from_utf8(all).unwrap();
+        let all = written_in_parts(&mut outbox, room);
         assert_eq!(all, format!("begin {value} middle {value} end"), "{room} bytes at a time");
     }
 }
