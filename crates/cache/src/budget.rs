@@ -5,17 +5,23 @@
 //! tell it at once, the last has seen what the others changed before they had the lock, and so the
 //! last word is right. That is all the order there has to be, and the lock makes it; the numbers
 //! themselves are `Relaxed`. The same goes for a shard that is told its part, under its own lock.
+//!
+//! Only the limit that is in force follows another number, without a lock. Whoever changes it has
+//! seen the limit that the one before it was made for, or a later one: so it ends where the last
+//! limit is.
 
 #[cfg(all(loom, test))]
-use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 #[cfg(not(all(loom, test)))]
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
 /// The limit, and what of it is not for segments.
 #[derive(Debug)]
 pub(crate) struct Budget {
     segment_bytes: u64,
     limit: AtomicU64,
+    /// The limit that holds, on its way to a lower one; else the same.
+    in_force: AtomicU64,
     /// Bytes of the limit that are lent to others.
     lent: AtomicU64,
     /// Bytes that shards use beside segments and pages.
@@ -28,6 +34,7 @@ impl Budget {
         Self {
             segment_bytes: segment_bytes as u64,
             limit: AtomicU64::new(limit),
+            in_force: AtomicU64::new(limit),
             lent: AtomicU64::new(0),
             overhead: AtomicU64::new(0),
         }
@@ -38,8 +45,19 @@ impl Budget {
         self.limit.load(Relaxed)
     }
 
+    /// A higher limit is in force at once, a lower one has to be approached.
     pub(crate) fn set_limit(&self, bytes: u64) {
         self.limit.store(bytes, Relaxed);
+        self.in_force.fetch_max(bytes, AcqRel);
+    }
+
+    /// Takes what is in force a step nearer to the limit. `false` if it is there.
+    pub(crate) fn approach_limit(&self) -> bool {
+        let step = |now: u64| {
+            let limit = self.limit();
+            (now != limit).then(|| now.saturating_sub(STEP_BYTES).max(limit))
+        };
+        self.in_force.fetch_update(AcqRel, Acquire, step).is_ok()
     }
 
     /// So many bytes more are lent, or fewer. Nobody may give back what is not lent: each number is
@@ -56,7 +74,7 @@ impl Budget {
     /// How many segments the numbers leave, for the arena: to be asked under its lock. Half of the
     /// limit stays with the items, however much is lent.
     pub(crate) fn segments(&self) -> usize {
-        let limit = self.limit();
+        let limit = self.in_force.load(Relaxed);
         let bytes = limit.saturating_sub(self.lent(limit) + self.overhead.load(Relaxed));
         usize::try_from(bytes / self.segment_bytes).unwrap_or(usize::MAX)
     }
@@ -76,6 +94,9 @@ impl Budget {
         self.overhead.load(Relaxed)
     }
 }
+
+/// A lower limit is approached by so much at a time: a few milliseconds' worth of small items.
+const STEP_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]
 #[cfg(loom)]

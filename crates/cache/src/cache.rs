@@ -7,7 +7,7 @@ use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::{fmt, io, thread};
 
 use ahash::RandomState;
@@ -23,7 +23,7 @@ use crate::long::{self, Long};
 use crate::options::Options;
 use crate::record::{MIN_PAGED, paged_len};
 use crate::restored::Restored;
-use crate::shard::{Before, Given, Hashed, Preparation, Prepared, Shard};
+use crate::shard::{Before, Given, Hashed, Lack, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
 mod census;
@@ -32,6 +32,9 @@ mod crawl;
 /// Items in memory, up to a limit.
 pub struct Cache {
     shards: Box<[CacheLine<Mutex<Shard>>]>,
+    /// How many bytes of segments and pages each shard holds, as it was last left. It is read to
+    /// choose one to give up memory, so it needs no order.
+    held: Box<[AtomicU64]>,
     /// Keys are hashed under seeds of this process, so that no client can aim at one shard.
     hashing: RandomState,
     arena: Arc<Arena>,
@@ -39,8 +42,8 @@ pub struct Cache {
     image: Option<Arc<Image>>,
     budget: Budget,
     flush: Flush,
-    /// The shard that is next to give up memory for another. Nothing else is read by it, so it needs
-    /// no order.
+    /// The shard that is next to give up memory for another, if it holds as much as others. Nothing
+    /// else is read by it, so it needs no order.
     turn: AtomicUsize,
 }
 
@@ -98,6 +101,7 @@ impl Cache {
     fn of(shards: Vec<Shard>, arena: Arc<Arena>, hashing: RandomState, limit: u64) -> Self {
         let segment_bytes = arena.segment_bytes();
         let cache = Self {
+            held: shards.iter().map(|_| AtomicU64::new(0)).collect(),
             shards: shards.into_iter().map(|shard| CacheLine(Mutex::new(shard))).collect(),
             hashing,
             arena,
@@ -132,34 +136,35 @@ impl Cache {
     {
         let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
         let mut respond = respond;
+        let mut prepared = self.prepare(key, op, now);
+        let mut spare = None;
         for _ in 0..TRIES {
-            let mut prepared = self.prepare(key, op, now);
             let mut shard = self.lock(key.hash, now);
-            if matches!(op, Op::Store(_)) && shard.is_short() && !self.arena.is_above_limit() {
-                let mut spare = self.arena.take();
-                if spare.is_none() {
-                    drop(shard);
-                    spare = self.make_way_until(|| self.arena.take(), now);
-                    shard = self.lock(key.hash, now);
-                }
+            if let Some(spare) = spare.take() {
                 shard.put_spare(spare);
             }
             let done = shard.execute(key, op, now, &mut prepared, respond);
-            let above = shard.take_above_limit();
-            let over = self.leave(shard) || above;
-            drop(prepared);
-            if over {
-                // Another's turn as well as this one's: it may have nothing but this item.
-                for _ in 0..WAYS_MADE {
-                    (0..self.shards.len()).any(|_| self.make_way(now));
-                }
+            if self.leave(shard) {
+                self.make_way_to_limit(now);
             }
-            match done {
-                Ok(()) => return,
-                Err(unanswered) => respond = unanswered,
+            let Err((lack, unanswered)) = done else { return };
+            respond = unanswered;
+            match lack {
+                Lack::Pages => {
+                    drop(prepared);
+                    prepared = self.prepare(key, op, now);
+                }
+                Lack::Segment => spare = self.make_way_until(|| self.arena.take(), now),
+                Lack::Memory => break,
+            }
+            if lack == Lack::Segment && spare.is_none() {
+                break;
             }
         }
-        respond(Outcome::NoMemory);
+        let mut shard = self.lock(key.hash, now);
+        let outcome = shard.refuse(key, op);
+        self.leave(shard);
+        respond(outcome);
     }
 
     /// These keys are about to be asked for: has the processor fetch where they are, all at once, so
@@ -203,25 +208,34 @@ impl Cache {
         });
     }
 
-    /// Sets the limit, in bytes. What is above it is not given up yet, but nothing more is taken:
-    /// see [`shrink`](Self::shrink).
+    /// Sets the limit, in bytes. A lower one is not in force until [`shrink`](Self::shrink) has made
+    /// it so.
     pub fn set_memory_limit(&self, bytes: u64, now: Seconds) {
         self.budget.set_limit(bytes);
         self.share_out(now);
     }
 
-    /// Gives up all that is above the limit, in steps, each of which locks one shard for no more than
-    /// some records. It takes a second for half a gigabyte of small items, and may run beside
-    /// anything.
+    /// Gives up all that is above the limit: step by step, so that who stores meanwhile never has
+    /// more to wait for than a step, and no shard is locked for more than some records. It takes a
+    /// second for half a gigabyte of small items, and may run beside anything.
     pub fn shrink(&self, now: Seconds) {
-        self.make_way_until(|| (!self.arena.is_above_limit()).then_some(()), now);
+        loop {
+            self.make_way_to_limit(now);
+            if !self.budget.approach_limit() {
+                return;
+            }
+            self.set_arena_limit();
+        }
     }
 
     /// So many bytes more of the limit are used by others, or fewer: the items make do with the
-    /// rest, from the next that is stored on. Half of the limit stays theirs.
-    pub fn lend(&self, change: i64) {
+    /// rest. Half of the limit stays theirs.
+    pub fn lend(&self, change: i64, now: Seconds) {
         self.budget.lend(change);
         self.set_arena_limit();
+        if change > 0 {
+            self.make_way_to_limit(now);
+        }
     }
 
     /// What is counted, over all shards.
@@ -351,10 +365,20 @@ impl Cache {
         None
     }
 
-    /// Has one shard after another give up memory. `false` if the one whose turn it was could not.
+    /// Has shards give up memory until what is in use is within the limit.
+    fn make_way_to_limit(&self, now: Seconds) {
+        self.make_way_until(|| (!self.arena.is_above_limit()).then_some(()), now);
+    }
+
+    /// Has one shard after another give up memory, of those that hold at least as much as others do
+    /// on average. `false` if the one whose turn it was could not.
     fn make_way(&self, now: Seconds) -> bool {
+        let held = || self.held.iter().map(|held| held.load(Ordering::Relaxed));
+        let mean = held().sum::<u64>() / self.held.len() as u64;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let Some(shard) = self.shards.get(turn) else { return false };
+        let mut from_turn = held().enumerate().cycle().skip(turn).take(self.held.len());
+        let chosen = from_turn.find(|(_, held)| *held >= mean).map_or(turn, |(number, _)| number);
+        let Some(shard) = self.shards.get(chosen) else { return false };
         loop {
             // Locked for a short time only, and again.
             let mut shard = self.enter(&shard.0, now);
@@ -404,6 +428,11 @@ impl Cache {
     /// way for it.
     #[inline]
     fn settle(&self, shard: &mut Shard) -> bool {
+        if let Some(held) = shard.news_of_held()
+            && let Some(known) = self.held.get(shard.number())
+        {
+            known.store(held, Ordering::Relaxed);
+        }
         let more = shard.settle();
         if more != 0 {
             self.budget.settle(more);
@@ -465,14 +494,11 @@ fn restore(
     (recovery.into_inner(), restored.into_inner())
 }
 
-/// How much is given up for a segment that was begun above the limit: so that it is reached.
-const WAYS_MADE: usize = 2;
-
 /// So many keys at most are expected at once: a processor has not many more accesses under way.
 const MAX_EXPECTED: usize = 16;
 
-/// How often an append to a long value begins anew, since another was faster, before it gives up:
-/// its client may try again.
+/// How often a command begins anew, since another was faster, before it gives up: its client may
+/// try again.
 const TRIES: usize = 32;
 
 impl Deref for Locked<'_> {

@@ -63,10 +63,11 @@ impl Segment {
         self.room() < self.memory.len() / 8
     }
 
-    /// Bytes that hold nothing wanted at `now`, as near as is known.
-    pub(crate) fn dead(&self, now: Seconds) -> u32 {
-        let expired = self.expiry.as_ref().map_or(0, |expiry| expiry.before(now)).min(self.live);
-        self.written() - self.live + expired
+    /// Bytes that hold nothing wanted at `now`, as near as is known: of its records, and of their
+    /// pages.
+    pub(crate) fn dead(&self, now: Seconds) -> (u32, u64) {
+        let (records, paged) = self.expiry.as_ref().map_or((0, 0), |expiry| expiry.before(now));
+        (self.written() - self.live + records.min(self.live), paged.min(self.paged))
     }
 
     /// Bytes of its records and their pages.
@@ -75,36 +76,36 @@ impl Segment {
     }
 }
 
-/// How many bytes of a segment expire when: a few moments, each of which stands for those before it
-/// that were too many to tell apart. Most segments have one or two.
+/// How much of a segment expires when: a few moments, each of which stands for those before it that
+/// were too many to tell apart. Most segments have one or two.
 #[derive(Debug, Default)]
 struct Expiry {
-    /// Ascending; those of no bytes are free.
-    moments: [(Seconds, u32); MOMENTS],
+    /// Ascending; those of nothing are free.
+    moments: [Weight; MOMENTS],
     /// How many are in use.
     len: u8,
 }
 
 impl Expiry {
-    fn add(&mut self, exptime: Seconds, bytes: u32) {
+    fn add(&mut self, weight: Weight) {
         let len = usize::from(self.len);
         let used = self.moments.get_mut(..len).unwrap_or_default();
-        let at = used.partition_point(|(moment, _)| *moment < exptime);
-        if let Some((moment, sum)) = used.get_mut(at)
-            && *moment == exptime
+        let at = used.partition_point(|moment| moment.exptime < weight.exptime);
+        if let Some(moment) = used.get_mut(at)
+            && moment.exptime == weight.exptime
         {
-            *sum += bytes;
+            moment.add(weight);
             return;
         }
         if len == MOMENTS {
             self.join_closest();
-            return self.add(exptime, bytes);
+            return self.add(weight);
         }
         self.len += 1;
         if let Some(tail) = self.moments.get_mut(at..=len) {
             tail.rotate_right(1);
             if let Some(first) = tail.first_mut() {
-                *first = (exptime, bytes);
+                *first = weight;
             }
         }
     }
@@ -113,43 +114,57 @@ impl Expiry {
     /// count as if it were.
     fn join_closest(&mut self) {
         let gaps = self.moments.windows(2).enumerate().filter_map(|(at, pair)| match pair {
-            [(earlier, _), (later, _)] => Some((later - earlier, at)),
+            [earlier, later] => Some((later.exptime - earlier.exptime, at)),
             _ => None,
         });
         let Some((_, at)) = gaps.min() else { return };
-        let Some((_, bytes)) = self.moments.get(at).copied() else { return };
+        let Some(joined) = self.moments.get(at).copied() else { return };
         self.moments.copy_within(at + 1.., at);
         self.len -= 1;
-        if let Some((_, sum)) = self.moments.get_mut(at) {
-            *sum += bytes;
+        if let Some(moment) = self.moments.get_mut(at) {
+            moment.add(joined);
         }
     }
 
     /// What was added with this exptime is in the first moment that is no earlier.
-    fn take(&mut self, exptime: Seconds, bytes: u32) {
+    fn take(&mut self, weight: Weight) {
         let used = self.moments.get_mut(..usize::from(self.len)).unwrap_or_default();
-        if let Some((_, sum)) = used.iter_mut().find(|(moment, _)| *moment >= exptime) {
-            *sum = sum.saturating_sub(bytes);
+        if let Some(moment) = used.iter_mut().find(|moment| moment.exptime >= weight.exptime) {
+            moment.len = moment.len.saturating_sub(weight.len);
+            moment.paged = moment.paged.saturating_sub(weight.paged);
         }
     }
 
-    fn before(&self, now: Seconds) -> u32 {
+    /// Bytes of records, and of their pages.
+    fn before(&self, now: Seconds) -> (u32, u64) {
         let used = self.moments.get(..usize::from(self.len)).unwrap_or_default();
-        used.iter().take_while(|(moment, _)| *moment <= now).map(|(_, bytes)| bytes).sum()
+        let expired = used.iter().take_while(|moment| moment.exptime <= now);
+        expired.fold((0, 0), |(len, paged), moment| (len + moment.len, paged + moment.paged))
     }
 }
 
 /// Enough to tell apart the TTLs of a site's few kinds of items.
 const MOMENTS: usize = 8;
 
-/// What a record means to the segment it is in.
-#[derive(Clone, Copy, Debug)]
+/// What a record means to the segment it is in, or what some mean together.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weight {
     /// Bytes of the record.
     pub(crate) len: u32,
-    /// Bytes in pages.
-    pub(crate) paged: u32,
     pub(crate) exptime: Seconds,
+    /// Bytes in pages.
+    pub(crate) paged: u64,
+}
+
+impl Weight {
+    fn bytes(&self) -> u64 {
+        u64::from(self.len) + self.paged
+    }
+
+    fn add(&mut self, other: Self) {
+        self.len += other.len;
+        self.paged += other.paged;
+    }
 }
 
 /// The segments of a shard by number, and its logs of them.
@@ -157,6 +172,8 @@ pub(crate) struct Logs {
     segments: Vec<Option<Segment>>,
     vacant: Vec<u32>,
     queues: [Log; 4],
+    /// Bytes of pages that belong to records.
+    paged: u64,
     /// A place is a segment's number, then so many bits of offset.
     shift: u32,
     /// What is written into segments that are in a file.
@@ -191,6 +208,7 @@ impl Logs {
             segments: Vec::new(),
             vacant: Vec::new(),
             queues: Default::default(),
+            paged: 0,
             shift: segment_bytes.ilog2(),
             labels: None,
             start: 0,
@@ -237,8 +255,8 @@ impl Logs {
     /// What an item means to the segment it is in.
     #[inline]
     pub(crate) fn weight(&self, head: &Head, extent: &Extent) -> Weight {
-        let paged = record::paged_len(head.value_len as usize) as u32;
-        Weight { len: self.len_with_seal(extent.end), paged, exptime: head.header.exptime }
+        let paged = record::paged_len(head.value_len as usize) as u64;
+        Weight { len: self.len_with_seal(extent.end), exptime: head.header.exptime, paged }
     }
 
     /// The place of a record whose seal, if there are seals, begins at an offset.
@@ -304,7 +322,14 @@ impl Logs {
         self.segments.len() * size_of::<Option<Segment>>()
     }
 
+    /// Bytes of segments, and of the pages of their records.
+    #[inline]
+    pub(crate) fn held(&self) -> u64 {
+        ((self.len() as u64) << self.shift) + self.paged
+    }
+
     /// How many segments there are.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.segments.len() - self.vacant.len()
     }
@@ -428,12 +453,13 @@ impl Logs {
     pub(crate) fn enter(&mut self, number: u32, weight: Weight) {
         let Some(segment) = self.segment_mut(number) else { return };
         segment.live += weight.len;
-        segment.paged += u64::from(weight.paged);
+        segment.paged += weight.paged;
         if weight.exptime != 0 {
-            segment.expiry.get_or_insert_default().add(weight.exptime, weight.len);
+            segment.expiry.get_or_insert_default().add(weight);
         }
         let queue = segment.queue;
-        self.log_mut(queue).bytes += u64::from(weight.len) + u64::from(weight.paged);
+        self.paged += weight.paged;
+        self.log_mut(queue).bytes += weight.bytes();
     }
 
     /// A record is no longer wanted.
@@ -441,14 +467,15 @@ impl Logs {
     pub(crate) fn leave(&mut self, number: u32, weight: Weight) {
         let Some(segment) = self.segment_mut(number) else { return };
         segment.live -= weight.len;
-        segment.paged -= u64::from(weight.paged);
+        segment.paged -= weight.paged;
         if weight.exptime != 0
             && let Some(expiry) = &mut segment.expiry
         {
-            expiry.take(weight.exptime, weight.len);
+            expiry.take(weight);
         }
         let queue = segment.queue;
-        self.log_mut(queue).bytes -= u64::from(weight.len) + u64::from(weight.paged);
+        self.paged -= weight.paged;
+        self.log_mut(queue).bytes -= weight.bytes();
     }
 
     /// A record of so many bytes, with its seal, was written where the next one goes.
@@ -478,8 +505,7 @@ impl Logs {
         let mut expiry = None::<Box<Expiry>>;
         for (_, head, extent) in self.records(number, self.start, used) {
             if !head.dead && head.header.exptime != 0 {
-                let len = self.len_with_seal(extent.end);
-                expiry.get_or_insert_default().add(head.header.exptime, len);
+                expiry.get_or_insert_default().add(self.weight(&head, &extent));
             }
         }
         let labelled = self.labels.is_some();

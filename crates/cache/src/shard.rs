@@ -48,12 +48,8 @@ pub(crate) struct Shard {
     job: Option<Job>,
     /// Of each log, a segment that was looked through and has room at its end.
     tidied: [Option<u32>; 4],
-    /// A segment for when one is needed, of a shard that has few.
+    /// A segment for which others made way.
     spare: Option<Segment>,
-    /// Whether the next segment that it gives up becomes the spare.
-    keeps: bool,
-    /// Whether a segment was begun above the limit, for which others should make way.
-    above_limit: bool,
     /// A record that stays although its turn may come, since it is about to be replaced.
     spared: Option<Place>,
     /// Long values that are gone, to be dropped outside of the lock.
@@ -66,8 +62,8 @@ pub(crate) struct Shard {
     number: usize,
     /// The last cas unique given out.
     cas: u64,
-    /// How far the next one is: shards share the numbers, so that no two items have the same.
-    cas_step: u64,
+    /// How many shards there are. They share the cas uniques, so that no two items have the same.
+    shards: u64,
     /// Up to this the next process knows that they may have been given out.
     cas_noted: u64,
     /// The last flush carried out here.
@@ -76,6 +72,8 @@ pub(crate) struct Shard {
     payload: u64,
     /// The overhead that was accounted for last.
     settled: u64,
+    /// What it was last known to hold.
+    told: u64,
     counters: Stats,
 }
 
@@ -96,6 +94,17 @@ pub(crate) enum Preparation {
     Made(Prepared),
     /// There is no memory for them.
     Failed,
+}
+
+/// What a command needs that it could not be carried out without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// Pages, made from the item as it is now.
+    Pages,
+    /// A segment, for which others may make way.
+    Segment,
+    /// Memory, of which there is none.
+    Memory,
 }
 
 /// The pages of a new value.
@@ -134,8 +143,6 @@ impl Shard {
             job: None,
             tidied: [None; 4],
             spare: None,
-            keeps: false,
-            above_limit: false,
             spared: None,
             remains: Vec::new(),
             arena: Arc::clone(arena),
@@ -143,11 +150,12 @@ impl Shard {
             evict,
             number,
             cas: number as u64,
-            cas_step: shards as u64,
+            shards: shards as u64,
             cas_noted: u64::MAX,
             flushed: 0,
             payload: 0,
             settled: 0,
+            told: 0,
             counters: Stats::default(),
         }
     }
@@ -179,6 +187,12 @@ impl Shard {
         self.policy.budget = bytes;
     }
 
+    /// Its place among the shards.
+    #[inline]
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Bytes it uses beside segments and pages.
     #[inline]
     pub(crate) fn overhead(&self) -> u64 {
@@ -192,8 +206,8 @@ impl Shard {
         std::mem::take(&mut self.remains)
     }
 
-    /// Does `op` and gives the answer to `respond`. A value with pages needs them prepared; gives
-    /// `respond` back if they were made from an item that is another by now.
+    /// Does `op` and gives the answer to `respond`, or says what it lacks and gives `respond` back:
+    /// then nothing has changed that a client could see.
     #[inline]
     pub(crate) fn execute<R: FnOnce(Outcome<'_>)>(
         &mut self,
@@ -202,18 +216,28 @@ impl Shard {
         now: Seconds,
         prepared: &mut Preparation,
         respond: R,
-    ) -> Result<(), R> {
+    ) -> Result<(), (Lack, R)> {
         let found = self.find(key, now);
-        if self.lacks(found.as_ref(), op, now, prepared) {
-            return Err(respond);
+        if self.lacks_pages(found.as_ref(), op, now, prepared) {
+            return Err((Lack::Pages, respond));
         }
-        self.carry_out(key, found, op, now, prepared, respond);
-        Ok(())
+        self.carry_out(key, found, op, now, prepared, respond)
+    }
+
+    /// Gives `op` up, for want of memory. What to answer.
+    #[cold]
+    pub(crate) fn refuse(&mut self, key: Hashed<'_>, op: &Op<'_>) -> Outcome<'static> {
+        self.counters.out_of_memory += 1;
+        // Better no value than one that its client believes replaced.
+        if matches!(op, Op::Store(Store { mode: Mode::Set, compare: None, .. })) {
+            self.remove(key);
+        }
+        Outcome::NoMemory
     }
 
     /// Whether a value with pages would be put that is not prepared, or from what is no longer there.
     #[inline]
-    fn lacks(
+    fn lacks_pages(
         &self,
         found: Option<&Found>,
         op: &Op<'_>,
@@ -268,23 +292,28 @@ impl Shard {
         now: Seconds,
         prepared: &mut Preparation,
         respond: R,
-    ) {
-        if self.cas + self.cas_step > self.cas_noted {
+    ) -> Result<(), (Lack, R)> {
+        if self.cas + self.shards > self.cas_noted {
             self.note_cas();
         }
-        let (cas, step) = (&mut self.cas, self.cas_step);
+        let (cas, step) = (&mut self.cas, self.shards);
         let next_cas = || {
             *cas += step;
             *cas
         };
         let Some(found) = found else {
             let Verdict { outcome, change } = decide(None, op, now, next_cas);
-            let Change::Put(header, value) = change else { return respond(outcome) };
-            let stored = self.put(key, None, header, &value, prepared, now);
-            return respond(if stored { outcome } else { self.no_memory() });
+            if let Change::Put(header, value) = change
+                && let Err(lack) = self.put(key, None, header, &value, prepared, now)
+            {
+                return Err((lack, respond));
+            }
+            respond(outcome);
+            return Ok(());
         };
         let Some(value) = value_at(&self.logs, &self.longs, &found) else {
-            return respond(Outcome::Miss);
+            respond(Outcome::Miss);
+            return Ok(());
         };
         let item = Item { header: found.head.header, value };
         let Verdict { outcome, change } = decide(Some(item), op, now, next_cas);
@@ -315,7 +344,10 @@ impl Shard {
                         &mut Preparation::None,
                         now,
                     );
-                    respond(if moved { outcome } else { self.no_memory() });
+                    if let Err(lack) = moved {
+                        return Err((lack, respond));
+                    }
+                    respond(outcome);
                 }
             }
             Change::Put(header, value) => {
@@ -323,14 +355,12 @@ impl Shard {
                 let overwritten = self.overwrite(&found, header, &value);
                 // A number that is counted in place is no new item.
                 self.counters.stored += u64::from(overwritten && matches!(op, Op::Store(_)));
-                if overwritten || self.put(key, Some(found), header, &value, prepared, now) {
-                    return respond(outcome);
+                if !overwritten
+                    && let Err(lack) = self.put(key, Some(found), header, &value, prepared, now)
+                {
+                    return Err((lack, respond));
                 }
-                // Better no value than one that its client believes replaced.
-                if matches!(op, Op::Store(Store { mode: Mode::Set, compare: None, .. })) {
-                    self.remove(key);
-                }
-                respond(self.no_memory());
+                respond(outcome);
             }
             Change::Remove => {
                 let outcome = outcome.into_owned();
@@ -338,6 +368,7 @@ impl Shard {
                 respond(outcome);
             }
         }
+        Ok(())
     }
 
     /// Removes the item, if there is one.
@@ -403,9 +434,9 @@ impl Shard {
             }
         };
         empty.flushed = flush;
-        (empty.cas, empty.cas_step, empty.cas_noted) = (self.cas, self.cas_step, self.cas_noted);
+        (empty.cas, empty.shards, empty.cas_noted) = (self.cas, self.shards, self.cas_noted);
         empty.policy = self.policy.clone();
-        empty.settled = self.settled;
+        (empty.settled, empty.told) = (self.settled, self.told);
         empty.counters = std::mem::take(&mut self.counters);
         Some(Box::new(std::mem::replace(self, empty)))
     }
@@ -414,7 +445,7 @@ impl Shard {
     #[cold]
     fn note_cas(&mut self) {
         if let Some(image) = &self.image {
-            self.cas_noted = self.cas + CAS_NOTED_AHEAD * self.cas_step;
+            self.cas_noted = self.cas + CAS_NOTED_AHEAD * self.shards;
             image.note_cas(self.number, self.cas_noted);
         }
     }
@@ -441,6 +472,15 @@ impl Shard {
         let more = overhead.wrapping_sub(self.settled).cast_signed();
         self.settled = overhead;
         more
+    }
+
+    /// Bytes of the segments and pages it holds, if it was not asked since that changed.
+    #[inline]
+    pub(crate) fn news_of_held(&mut self) -> Option<u64> {
+        let held = self.logs.held();
+        let news = held != self.told;
+        self.told = held;
+        news.then_some(held)
     }
 
     /// The item of a key, expired or not.
@@ -518,11 +558,6 @@ impl Shard {
         if let Some(number) = pages.filter(|number| kept != Some(*number)) {
             self.remains.extend(self.longs.remove(number));
         }
-    }
-
-    fn no_memory(&mut self) -> Outcome<'static> {
-        self.counters.out_of_memory += 1;
-        Outcome::NoMemory
     }
 
     /// Counts an item that is gone without a client's asking.

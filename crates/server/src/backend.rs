@@ -22,8 +22,8 @@ pub trait Backend: Send + Sync + 'static {
     fn list(&self, most: usize, now: Seconds, emit: &mut dyn FnMut(&[u8], usize, Seconds));
 
     /// Buffers of connections hold so many bytes more, or fewer. What is bounded makes do with as
-    /// much less.
-    fn lend(&self, change: i64);
+    /// much less. Pieces of values are not among them: they are the backend's, whoever holds them.
+    fn lend(&self, change: i64, now: Seconds);
 
     /// `stats reset`: counters begin again at 0; gauges stay.
     fn reset_stats(&self);

@@ -58,13 +58,15 @@ pub(crate) struct Share<'a, B: Backend> {
     input: usize,
     /// Replies that the client has not taken.
     replies: usize,
+    /// What of them the backend does not count itself.
+    copied: usize,
     /// What is held for answers that are not there yet: no client can hurry them.
     pending: usize,
 }
 
 impl<'a, B: Backend> Share<'a, B> {
     pub(crate) fn new(shared: &'a Shared<B>, peer: &'a Peer) -> Self {
-        Self { shared, peer, input: 0, replies: 0, pending: 0 }
+        Self { shared, peer, input: 0, replies: 0, copied: 0, pending: 0 }
     }
 
     /// Asks for an input buffer of `bytes`. `false` if that is more than there is.
@@ -75,7 +77,8 @@ impl<'a, B: Backend> Share<'a, B> {
         if self.input <= before || self.shared.budget.held() <= limit {
             return true;
         }
-        self.settle(self.input, before);
+        self.hold(self.input, before);
+        self.lend(self.input, before);
         self.input = before;
         self.shared.budget.refused.fetch_add(1, Ordering::Relaxed);
         self.shared.budget.make_room(&self.shared.registry, limit);
@@ -87,7 +90,8 @@ impl<'a, B: Backend> Share<'a, B> {
     pub(crate) fn put_input(&mut self, bytes: usize) {
         let bytes = counted(bytes);
         if bytes != self.input {
-            self.settle(self.input, bytes);
+            self.hold(self.input, bytes);
+            self.lend(self.input, bytes);
             self.input = bytes;
             self.note();
         }
@@ -101,22 +105,25 @@ impl<'a, B: Backend> Share<'a, B> {
         }
     }
 
-    /// Replies that were not taken hold this many bytes, and what waits for an answer so many.
+    /// Replies that were not taken hold this many bytes, of which so many are pieces, and what
+    /// waits for an answer so many.
     #[inline]
-    pub(crate) fn put_output(&mut self, replies: usize, pending: usize) {
+    pub(crate) fn put_output(&mut self, (replies, in_pieces): (usize, usize), pending: usize) {
+        let copied = counted(replies - in_pieces);
         let (replies, pending) = (counted(replies), counted(pending));
-        if (replies, pending) != (self.replies, self.pending) {
-            self.change_output(replies, pending);
+        if (replies, copied, pending) != (self.replies, self.copied, self.pending) {
+            self.change_output(replies, copied, pending);
         }
     }
 
-    fn change_output(&mut self, replies: usize, pending: usize) {
+    fn change_output(&mut self, replies: usize, copied: usize, pending: usize) {
         let (before, after) = (self.replies + self.pending, replies + pending);
         let taken = self.replies as u64;
         let budget = &self.shared.budget;
         budget.replies.fetch_add((replies as u64).wrapping_sub(taken), Ordering::Relaxed);
-        self.settle(before, after);
-        (self.replies, self.pending) = (replies, pending);
+        self.hold(before, after);
+        self.lend(self.copied + self.pending, copied + pending);
+        (self.replies, self.copied, self.pending) = (replies, copied, pending);
         self.note();
         let limit = self.shared.settings.buffer_memory;
         if after > before && budget.held() > limit {
@@ -130,17 +137,23 @@ impl<'a, B: Backend> Share<'a, B> {
         self.peer.goes_on(clock::now());
     }
 
-    fn settle(&self, before: usize, after: usize) {
+    fn hold(&self, before: usize, after: usize) {
         let change = (after as u64).wrapping_sub(before as u64);
         self.shared.budget.held.fetch_add(change, Ordering::Relaxed);
-        self.shared.backend.lend(change.cast_signed());
+    }
+
+    fn lend(&self, before: usize, after: usize) {
+        if before != after {
+            let change = (after as u64).wrapping_sub(before as u64);
+            self.shared.backend.lend(change.cast_signed(), clock::now());
+        }
     }
 }
 
 impl<B: Backend> Drop for Share<'_, B> {
     fn drop(&mut self) {
         self.put_input(0);
-        self.put_output(0, 0);
+        self.put_output((0, 0), 0);
         if self.peer.cut_off() {
             let (budget, limit) = (&self.shared.budget, self.shared.settings.buffer_memory);
             budget.closing_one.store(false, Ordering::Release);

@@ -167,7 +167,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             }
         };
         if outbox.is_empty() {
-            self.share.put_output(0, 0);
+            self.share.put_output((0, 0), 0);
             buffers::give_output(outbox.take_buffer());
             if self.closing || (self.ended && !self.more) {
                 return Poll::Ready(Ok(false));

@@ -61,13 +61,17 @@ impl Unsent {
         self.len
     }
 
-    /// How many bytes it holds, also of what others hold too.
-    pub(crate) fn held(&self) -> usize {
-        let shared = self.shared.iter().map(|(_, value)| match value {
-            Shared::Bytes(bytes) => bytes.len(),
-            Shared::Pieces { pieces, .. } => pieces.len(),
-        });
-        self.bytes.capacity() + shared.sum::<usize>()
+    /// How many bytes it holds, also of what others hold too, and how many of them are pieces.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let (mut all, mut in_pieces) = (self.bytes.capacity(), 0);
+        for (_, value) in &self.shared {
+            match value {
+                Shared::Bytes(bytes) => all += bytes.len(),
+                Shared::Pieces { pieces, .. } => in_pieces += pieces.len(),
+            }
+        }
+        all += in_pieces;
+        (all, in_pieces)
     }
 
     /// Puts `other` behind, and leaves it empty.

@@ -36,12 +36,17 @@ impl Told {
     }
 
     fn set_limit(&self, segments: u64) {
-        self.budget.set_limit(segments * SEGMENT);
+        self.reach_limit(segments);
         self.tell_arena();
         for shard in &self.shards {
             let mut shard = shard.lock().unwrap();
             *shard = self.budget.part(2);
         }
+    }
+
+    fn reach_limit(&self, segments: u64) {
+        self.budget.set_limit(segments * SEGMENT);
+        while self.budget.approach_limit() {}
     }
 
     fn arena(&self) -> usize {
@@ -110,5 +115,14 @@ fn every_shard_has_its_part_of_the_last_limit() {
         for shard in &told.shards {
             assert_eq!(*shard.lock().unwrap(), limit / 2);
         }
+    });
+}
+
+#[test]
+fn the_last_limit_is_in_force_in_the_end() {
+    model(|| {
+        let told = Told::new();
+        at_once(&told, &[|told| told.reach_limit(150)], |told| told.reach_limit(60));
+        assert_eq!(told.budget.in_force.load(Relaxed), told.budget.limit());
     });
 }

@@ -244,6 +244,48 @@ fn expiry_is_exact_and_gives_room_back() {
 }
 
 #[test]
+fn expired_long_values_make_room_before_live_ones() {
+    let cache = cache(32 << 20);
+    // All but a few bytes of each are in pages, and all of a shard's records in one segment.
+    let long = vec![b'x'; 24 * PAGE_BYTES + 10];
+    let fill = |prefix: &str, number: u32, ttl: i64| {
+        for number in 0..number {
+            set(&cache, &format!("{prefix}-{number}"), &long, ttl);
+        }
+    };
+    // Of the long ones, what would be evicted first is not what expires.
+    fill("kept", 150, 0);
+    fill("short-lived", 120, 10);
+    assert_eq!(cache.stats(NOW).evictions, 0);
+    let later = NOW + 10;
+    for number in 0..80 {
+        let set = Op::Store(Store { value: &long, ..Store::SET });
+        let stored = told(&cache, &format!("new-{number}"), &set, later);
+        assert!(matches!(stored, Outcome::Stored { .. }));
+    }
+    let stats = cache.stats(later);
+    assert_eq!((stats.evictions, stats.expired_unfetched), (0, stats.reclaimed));
+    assert!(stats.reclaimed > 10, "{}", stats.reclaimed);
+}
+
+#[test]
+fn shards_share_out_the_memory_whatever_they_hold() {
+    let cache = cache(32 << 20);
+    let mut chance = Chance(1);
+    let large = vec![b'x'; 1 << 20];
+    for number in 0..30_000 {
+        // Many small ones, and some that are as large as thousands.
+        let len = if chance.below(8) == 0 { chance.below(1 << 20) } else { chance.below(500) };
+        let stored = set(&cache, &format!("key-{number}"), &large[..len as usize], 0);
+        assert!(matches!(stored, Outcome::Stored { .. }));
+        cache.lend(if number % 2 == 0 { 1 } else { -1 } * (1 << 20), NOW);
+    }
+    let held: Vec<_> = cache.held.iter().map(|held| held.load(Ordering::Relaxed) >> 20).collect();
+    assert!(held.iter().all(|held| (5..=9).contains(held)), "{held:?} MiB");
+    assert_accounts(&cache);
+}
+
+#[test]
 fn an_expired_item_is_no_obstacle() {
     let cache = cache(1 << 20);
     set(&cache, "k", b"v", 10);
@@ -326,13 +368,13 @@ fn a_lower_limit_evicts_at_once() {
 #[test]
 fn what_is_lent_is_made_room_for() {
     let cache = cache(1 << 20);
-    cache.lend(600 << 10);
-    cache.lend(-(200 << 10));
+    cache.lend(600 << 10, NOW);
+    cache.lend(-(200 << 10), NOW);
     for number in 0..5_000 {
         set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
     }
     assert!(used(&cache) <= 624 << 10);
-    cache.lend(2 << 20);
+    cache.lend(2 << 20, NOW);
     for number in 0..5_000 {
         set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
     }
@@ -349,7 +391,8 @@ fn all_shards_make_room_for_what_is_lent() {
         assert!(matches!(stored, Outcome::Stored { .. }));
     };
     (0..150_000).for_each(store);
-    cache.lend(6 << 20);
+    cache.lend(6 << 20, NOW);
+    assert!(used(&cache) <= 10 << 20, "{}", used(&cache));
     // Of all that is stored from now on, only what falls to the first shard.
     let first = |number: &u32| {
         let hash = cache.hashing.hash_one(format!("key-{number}").as_bytes());
@@ -358,7 +401,7 @@ fn all_shards_make_room_for_what_is_lent() {
     (150_000..250_000).filter(first).for_each(store);
     assert!(used(&cache) <= 10 << 20, "{}", used(&cache));
     let items: Vec<_> = cache.shards.iter().map(|shard| shard.0.lock().stats().items).collect();
-    // The first gives up most, since it takes its own anew; none is emptied.
+    // The first makes room for its own; none is emptied.
     assert!(items.iter().all(|items| *items > 5_000), "{items:?}");
     assert_accounts(&cache);
 }
@@ -482,7 +525,7 @@ fn run_of_everything(options: &Options, file: Option<&Path>, seed: u64, steps: u
                     drop(cache);
                     let restored;
                     (cache, restored) = begin(now);
-                    cache.lend(lent);
+                    cache.lend(lent, now);
                     cache.set_memory_limit(limit, now);
                     cache.shrink(now);
                     restart::assert_same(&before, &cache, &restored);
@@ -490,7 +533,7 @@ fn run_of_everything(options: &Options, file: Option<&Path>, seed: u64, steps: u
                 6..11 => {
                     let most = u32::try_from(limit / 2).unwrap();
                     let before = std::mem::replace(&mut lent, chance.below(most).into());
-                    cache.lend(lent - before);
+                    cache.lend(lent - before, now);
                     cache.set_memory_limit(limit, now);
                     cache.shrink(now);
                 }

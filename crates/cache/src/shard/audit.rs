@@ -32,10 +32,13 @@ impl Shard {
             assert!(self.index.find_place(hash, place).is_some(), "a record is not found");
             let weight = self.logs.weight(&head, &extent);
             let sums = weights.entry(self.logs.segment_of(place)).or_default();
-            *sums = (sums.0 + weight.len, sums.1 + u64::from(weight.paged));
+            *sums = (sums.0 + weight.len, sums.1 + weight.paged);
             payload += u64::from(head.key_len) + u64::from(head.value_len);
             if let Some(pages) = head.pages {
-                assert_eq!(self.longs.pieces(pages.number).unwrap().len(), weight.paged as usize);
+                assert_eq!(
+                    self.longs.pieces(pages.number).unwrap().len(),
+                    usize::try_from(weight.paged).unwrap()
+                );
                 longs += 1;
             }
             places += 1;

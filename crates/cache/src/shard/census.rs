@@ -55,7 +55,7 @@ impl Shard {
     ) -> Option<u32> {
         let to = self.logs.numbers().min(from + SEGMENTS_AT_ONCE);
         for segment in (from..to).filter_map(|number| self.logs.segment(number)) {
-            let dead = segment.dead(now);
+            let (dead, _) = segment.dead(now);
             let memory = &mut census.memory;
             memory.records += u64::from(segment.written() - dead);
             memory.dead += u64::from(dead);

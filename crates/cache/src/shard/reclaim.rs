@@ -8,7 +8,7 @@
 use ahash::RandomState;
 use larder_protocol::Seconds;
 
-use super::{Found, INDEX_COST, Shard, hash_at};
+use super::{Found, INDEX_COST, Lack, Shard, hash_at};
 use crate::arena;
 use crate::arena::Segment as Memory;
 use crate::log::Segment;
@@ -110,28 +110,9 @@ impl Shard {
         }
     }
 
-    /// Whether it should be given a spare segment. Where there are long values, a whole segment is
-    /// seldom free, and what this shard alone can give up frees parts of many; where all of its
-    /// segments are appended to, it has none to give up.
-    #[inline]
-    pub(crate) fn is_short(&self) -> bool {
-        if self.spare.is_some() || !self.evict {
-            return false;
-        }
-        let open = || Queue::ALL.iter().filter(|queue| self.logs.newest(**queue).is_some()).count();
-        !self.longs.is_empty() || (self.logs.len() <= Queue::ALL.len() && self.logs.len() == open())
-    }
-
-    /// Gives it a segment for when it needs one, if there is one.
-    pub(crate) fn put_spare(&mut self, memory: Option<Memory>) {
-        if self.spare.is_none() {
-            self.spare = memory;
-        }
-    }
-
-    /// Whether it had to begin a segment above the limit since it was last asked.
-    pub(crate) fn take_above_limit(&mut self) -> bool {
-        std::mem::take(&mut self.above_limit)
+    /// Gives it a segment for when it needs one.
+    pub(crate) fn put_spare(&mut self, memory: Memory) {
+        self.spare = Some(memory);
     }
 
     /// When the item was used whose turn to leave is next; of many dead ones before it, the last that
@@ -152,7 +133,7 @@ impl Shard {
         last_access
     }
 
-    /// The segment of a log that has room for `len` bytes. `None` if there is no memory for it.
+    /// The segment of a log that has room for `len` bytes.
     #[inline]
     pub(super) fn make_room(
         &mut self,
@@ -160,32 +141,39 @@ impl Shard {
         len: u32,
         hashing: &RandomState,
         now: Seconds,
-    ) -> Option<u32> {
+    ) -> Result<u32, Lack> {
+        let short = if self.evict { Lack::Segment } else { Lack::Memory };
         // Each pass over a log takes a use away from what stays, so that in the end something goes;
         // but not the record that is to be replaced.
         let mut jobs = 4 * (self.logs.len() + 1);
         while jobs > 0 {
             if let Some(open) = self.open(queue, len) {
-                return Some(open);
+                return Ok(open);
             }
             if len as usize > self.logs.max_len() {
-                return None;
+                return Err(Lack::Memory);
             }
             if self.begin(queue, now).is_some() {
                 continue;
             }
-            // Above a limit that was lowered nothing can be taken, but what it gives up is its own.
-            self.keeps = self.evict && self.spare.is_none();
-            let given = self.give_up(hashing, now);
-            self.keeps = false;
-            if !given {
-                return None;
+            if (self.evict && !self.is_self_sufficient()) || !self.give_up(hashing, now) {
+                return Err(short);
             }
             // Their pages are needed now.
             self.remains.clear();
             jobs -= usize::from(self.job.is_none());
         }
-        None
+        Err(short)
+    }
+
+    /// Whether a segment that it gives up is one that it may take: not above the limit. One with
+    /// long values would give up parts of many segments, and one that has little would be left with
+    /// nothing.
+    fn is_self_sufficient(&self) -> bool {
+        let part = self.arena.in_use() as u64 / self.shards;
+        self.longs.is_empty()
+            && !self.arena.is_above_limit()
+            && self.logs.len() as u64 >= part - part / 8
     }
 
     /// Begins a segment at the end of a log, if there is memory for it.
@@ -197,10 +185,7 @@ impl Shard {
             // What the index may yet grow by cannot be had back from what is stored.
             return None;
         }
-        // Where all is short, it is better to have a spare.
-        let spare = if self.longs.is_empty() { self.spare.take() } else { None };
-        let memory = spare.or_else(|| self.arena.take()).or_else(|| self.spare.take())?;
-        self.above_limit = self.arena.is_above_limit();
+        let memory = self.spare.take().or_else(|| self.arena.take())?;
         Some(self.logs.begin(memory, queue, self.policy.arrived, now))
     }
 
@@ -243,15 +228,19 @@ impl Shard {
             return true;
         }
         let part = if self.evict { WORTH_TIDYING } else { WORTH_TIDYING_WHEN_FULL };
-        let enough = self.arena.segment_bytes() as u32 / part;
+        let enough = self.arena.segment_bytes() as u64 / part;
         let newest = Queue::ALL.map(|queue| self.logs.newest(queue));
         let deadest = self
             .logs
             .iter()
             .filter(|(number, segment)| {
-                segment.is_nearly_full() || !newest.contains(&Some(*number))
+                // One that is still appended to holds little, but for pages.
+                segment.is_nearly_full() || segment.paged > 0 || !newest.contains(&Some(*number))
             })
-            .map(|(number, segment)| (segment.dead(now), number, segment.queue))
+            .map(|(number, segment)| {
+                let (records, paged) = segment.dead(now);
+                (u64::from(records) + paged, number, segment.queue)
+            })
             .max_by_key(|(dead, ..)| *dead)
             .filter(|(dead, ..)| *dead >= enough);
         let arrived = self.policy.arrived;
@@ -380,7 +369,7 @@ impl Shard {
         let weight = self.logs.weight(&found.head, &found.extent);
         let uses = self.index.uses(found.slot);
         let expired = found.head.header.expired(now);
-        let cost = u64::from(weight.len) + u64::from(weight.paged) + INDEX_COST;
+        let cost = u64::from(weight.len) + weight.paged + INDEX_COST;
         let offset = self.logs.offset_of(found.place);
         let stays = if self.spared == Some(found.place) || (job.keeps(offset) && !expired) {
             Some(uses)
@@ -444,13 +433,8 @@ impl Shard {
     /// What is left of a segment that was looked through is its front, or nothing.
     fn finish(&mut self, job: Job, now: Seconds) {
         self.job = None;
-        // An open one is kept where it would be hard to have another.
-        let kept = job.kind == Kind::Open && !self.longs.is_empty();
-        if job.write == self.logs.start() && !kept {
-            let memory = self.logs.end(job.segment);
-            if self.keeps {
-                self.spare = memory;
-            }
+        if job.write == self.logs.start() {
+            self.logs.end(job.segment);
             return;
         }
         self.logs.cut(job.segment, job.write);
@@ -486,7 +470,7 @@ const LOOKED_AT: usize = 256;
 const BATCHES: usize = 8;
 
 /// A segment is tidied if this part of it is dead: to free one, at most three others are copied.
-const WORTH_TIDYING: u32 = 4;
+const WORTH_TIDYING: u64 = 4;
 
 /// The same where nothing is evicted: what is dead is all there is to be had.
-const WORTH_TIDYING_WHEN_FULL: u32 = 64;
+const WORTH_TIDYING_WHEN_FULL: u64 = 64;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use larder_protocol::{Header, NewValue, Seconds};
 
-use super::{Found, Hashed, INDEX_COST, Preparation, Prepared, Shard, hash_at};
+use super::{Found, Hashed, INDEX_COST, Lack, Preparation, Prepared, Shard, hash_at};
 use crate::index::Place;
 use crate::log::Weight;
 use crate::policy::{Policy, Queue};
@@ -72,7 +72,8 @@ impl Shard {
         true
     }
 
-    /// Writes a record, in place of `old` if there is one. `false` if there is no room.
+    /// Writes a record, in place of `old` if there is one. What is prepared is there again if it
+    /// cannot.
     pub(super) fn put(
         &mut self,
         key: Hashed<'_>,
@@ -81,32 +82,30 @@ impl Shard {
         value: &NewValue<'_>,
         prepared: &mut Preparation,
         now: Seconds,
-    ) -> bool {
+    ) -> Result<(), Lack> {
         let old_len = old.map_or(0, |old| old.head.value_len as usize);
         let value_len = value.len_after(old_len);
-        let Ok(value_len_32) = u32::try_from(value_len) else { return false };
-        // A head alone is written anew with the same pages.
-        let keeps_pages = matches!(value, NewValue::Append([])) && value_len >= MIN_PAGED;
-        let used = if value_len < MIN_PAGED || keeps_pages { None } else { Some(prepared) };
-        // What is not used is dropped by the caller, outside of the lock.
-        let (long, from) = match used.map(|prepared| std::mem::replace(prepared, Preparation::None))
-        {
-            None => (None, None),
-            Some(Preparation::Made(Prepared { long, from })) => (Some(long), from),
-            Some(Preparation::None | Preparation::Failed) => return false,
+        let Ok(value_len_32) = u32::try_from(value_len) else {
+            return Err(Lack::Memory);
         };
-        let long = long.map(Arc::new).or_else(|| {
-            let number = old.filter(|_| keeps_pages)?.head.pages?.number;
-            self.longs.get(number).cloned()
-        });
-        let map_len = long.as_ref().map_or(0, |long| long.map().len());
+        // A head alone is written anew with the same pages.
+        let kept = match value {
+            NewValue::Append([]) => old.and_then(|old| old.head.pages).map(|pages| pages.number),
+            _ => None,
+        };
+        let map_len = match (kept, &*prepared) {
+            _ if value_len < MIN_PAGED => 0,
+            (Some(number), _) => self.longs.get(number).map_or(0, |long| long.map().len()),
+            (None, Preparation::Made(Prepared { long, .. })) => long.map().len(),
+            (None, Preparation::None | Preparation::Failed) => return Err(Lack::Memory),
+        };
         let len = record::record_len(&header, key.key.len(), value_len, map_len);
         let len = self.logs.len_with_seal(len);
         let queue = self.queue_of_new(key, old.as_ref(), len, value_len);
         self.spared = old.map(|old| old.place);
         let roomy = self.make_room(queue, len, key.hashing, now);
         let spared = self.spared.take();
-        let Some(segment) = roomy else { return false };
+        let segment = roomy?;
         // Its place may have changed as room was made.
         let old = match (old, spared) {
             (Some(old), Some(place)) => {
@@ -114,15 +113,21 @@ impl Shard {
             }
             _ => None,
         };
+        let (long, from) = if value_len < MIN_PAGED {
+            (None, None)
+        } else if let Some(number) = kept {
+            (self.longs.get(number).cloned(), None)
+        } else if let Preparation::Made(made) = std::mem::replace(prepared, Preparation::None) {
+            (Some(Arc::new(made.long)), made.from)
+        } else {
+            return Err(Lack::Memory);
+        };
         let pages = long.as_ref().map(|long| Paged {
-            number: match old.filter(|_| keeps_pages).and_then(|old| old.head.pages) {
-                Some(pages) => pages.number,
-                None => self.longs.insert(Arc::clone(long)),
-            },
+            number: kept.unwrap_or_else(|| self.longs.insert(Arc::clone(long))),
             map_len: map_len as u32,
         });
         let Some(offset) = self.logs.segment(segment).map(|segment| segment.used) else {
-            return false;
+            return Err(Lack::Memory);
         };
         let place = self.logs.place_behind_seal(segment, offset);
         let head = Head {
@@ -142,15 +147,14 @@ impl Shard {
         debug_assert!(written.is_some(), "a record has the room that was made for it");
         self.logs.seal(place);
         self.logs.grow(segment, len);
-        let in_pages = record::paged_len(value_len) as u32;
+        let in_pages = record::paged_len(value_len) as u64;
         let weight = Weight { len, paged: in_pages, exptime: header.exptime };
         self.logs.enter(segment, weight);
         self.payload += (key.key.len() + value_len) as u64;
         if let Queue::Probation(_) = queue {
-            self.policy.arrived += u64::from(len) + u64::from(in_pages);
+            self.policy.arrived += u64::from(len) + in_pages;
         }
         if let Some(old) = old {
-            let kept = if keeps_pages { old.head.pages.map(|pages| pages.number) } else { None };
             self.discard(&old, kept);
             self.use_once(&old);
             self.index.put_place(old.slot, place);
@@ -161,7 +165,7 @@ impl Shard {
         // A head alone is no new value.
         self.counters.stored += u64::from(!matches!(value, NewValue::Append([])));
         self.pace(queue, key.hashing, now);
-        true
+        Ok(())
     }
 
     /// Writes a record.

@@ -129,8 +129,8 @@ impl Backend for CacheBackend {
         self.cache.list(most, now, emit);
     }
 
-    fn lend(&self, change: i64) {
-        self.cache.lend(change);
+    fn lend(&self, change: i64, now: Seconds) {
+        self.cache.lend(change, now);
     }
 
     fn reset_stats(&self) {

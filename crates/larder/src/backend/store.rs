@@ -106,7 +106,7 @@ impl Backend for StoreBackend {
     fn list(&self, _most: usize, _now: Seconds, _emit: &mut dyn FnMut(&[u8], usize, Seconds)) {}
 
     /// A store's memory is a cache of blocks, whose size is set at start.
-    fn lend(&self, _change: i64) {}
+    fn lend(&self, _change: i64, _now: Seconds) {}
 
     /// What a store counts is how it is doing, since it was opened.
     fn reset_stats(&self) {}

@@ -101,7 +101,7 @@ impl Backend for FakeBackend {
 
     fn list(&self, _most: usize, _now: Seconds, _emit: &mut dyn FnMut(&[u8], usize, Seconds)) {}
 
-    fn lend(&self, _change: i64) {}
+    fn lend(&self, _change: i64, _now: Seconds) {}
 
     fn reset_stats(&self) {}
 

@@ -61,10 +61,10 @@ fn each_byte_is_counted_where_it_belongs() {
     let later = cache.census(NOW + 10).memory;
     assert_eq!((later.records, later.dead), (0, 180), "what has expired is dead");
 
-    cache.lend(1 << 20);
+    cache.lend(1 << 20, NOW);
     let lent = cache.census(NOW).memory;
     assert_eq!((lent.lent, lent.free), (1 << 20, now.free - (1 << 20)));
-    cache.lend(100 << 20);
+    cache.lend(100 << 20, NOW);
     let lent = cache.census(NOW).memory;
     assert_eq!((lent.lent, lent.over), (4 << 20, 0), "half stays with the items");
 }

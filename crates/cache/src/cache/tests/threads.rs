@@ -90,7 +90,7 @@ fn what_was_read_stays_as_it_was_and_the_books_are_right() {
                 95..98 => {
                     let more = i64::from(chance.below(200 << 10)) - lent;
                     lent += more;
-                    cache.lend(more);
+                    cache.lend(more, NOW);
                 }
                 98 => {
                     cache.set_memory_limit(limit / u64::from(1 + chance.below(3)), NOW);
@@ -106,7 +106,7 @@ fn what_was_read_stays_as_it_was_and_the_books_are_right() {
         for (number, hit, read) in sending {
             assert_eq!(blocks(number, &hit.value.to_bytes()), read);
         }
-        cache.lend(-lent);
+        cache.lend(-lent, NOW);
     });
     assert_accounts(&cache);
     assert!(cache.stats(NOW).evictions > 100, "{:?}", cache.stats(NOW));
