@@ -1,4 +1,4 @@
-//! Tests that cross crates.
+//! Tests that cross crates, and what the instruments in `examples` are made of.
 //!
 //! - `client`: the client against a real memcached
 //! - `conversations`: what servers must answer, word for word, held with Larder and memcached
@@ -12,6 +12,13 @@
 //! - `splits`: what is sent may arrive in any pieces
 //! - `process`: a real memcached, started for a test
 //! - `wire`: the client's end of a connection
+//! - [`connection`]: the client's end of a connection, for instruments
+//! - [`filler`]: bytes for values
+//! - [`resident`]: the memory that a process holds
+
+pub mod connection;
+pub mod filler;
+pub mod resident;
 
 #[cfg(test)]
 mod client;
