@@ -12,6 +12,7 @@
 //! - `splits`: what is sent may arrive in any pieces
 //! - `process`: a real memcached, started for a test
 //! - `wire`: the client's end of a connection
+//! - [`soak`]: everything at random, for as long as one likes, and every answer judged
 //! - [`connection`]: the client's end of a connection, for instruments
 //! - [`filler`]: bytes for values
 //! - [`resident`]: the memory that a process holds
@@ -19,6 +20,7 @@
 pub mod connection;
 pub mod filler;
 pub mod resident;
+pub mod soak;
 
 #[cfg(test)]
 mod client;

@@ -20,26 +20,31 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn cache() -> Self {
-        Self::serve(CacheBackend::new(larder_cache::Options::default()), None)
+        let settings = Settings { workers: 1, ..Settings::default() };
+        Self::cache_of(larder_cache::Options::default(), settings)
+    }
+
+    pub(crate) fn cache_of(options: larder_cache::Options, settings: Settings) -> Self {
+        Self::serve(CacheBackend::new(options), settings, None)
     }
 
     pub(crate) fn store() -> Self {
         let folder = TempDir::new().unwrap();
         let store = larder_store::Store::open(folder.path(), larder_store::Options::default());
         let backend = StoreBackend::new(Arc::new(store.unwrap()));
-        Self::serve(backend, Some(folder))
+        let settings = Settings { workers: 1, ..Settings::default() };
+        Self::serve(backend, settings, Some(folder))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    fn serve<B: Backend>(backend: B, folder: Option<TempDir>) -> Self {
+    fn serve<B: Backend>(backend: B, settings: Settings, folder: Option<TempDir>) -> Self {
         // Bound before this returns, so that whoever connects finds it.
         let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into(), 128).unwrap();
         let address = listener.tcp_address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let settings = Settings { workers: 1, ..Settings::default() };
         let thread = thread::spawn(move || {
             let shutdown = async {
                 // Whether it is sent or dropped, it is time to stop.
