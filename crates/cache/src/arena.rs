@@ -24,6 +24,7 @@ use std::{fmt, io, slice};
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 mod file;
 mod ledger;
@@ -70,7 +71,8 @@ pub(crate) struct Segment {
 
 /// Exclusive memory of a large value: whole pages, in runs that are adjacent.
 pub(crate) struct Pages {
-    runs: Box<[Run]>,
+    // Most have one, which is found without another access.
+    runs: SmallVec<[Run; 1]>,
     arena: Arc<Arena>,
 }
 
@@ -317,6 +319,12 @@ impl Pages {
     /// The bytes in order, adjacent pages as one slice.
     pub(crate) fn runs(&self) -> impl ExactSizeIterator<Item = &[u8]> + DoubleEndedIterator {
         self.runs.iter().map(Deref::deref)
+    }
+
+    /// Bytes of memory it takes beside its pages.
+    pub(crate) fn overhead(&self) -> usize {
+        let spilled = if self.runs.spilled() { self.runs.capacity() } else { 0 };
+        size_of::<Self>() + spilled * size_of::<Run>()
     }
 
     /// One of the runs.

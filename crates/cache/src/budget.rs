@@ -15,6 +15,11 @@ use loom::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Orderin
 #[cfg(not(all(loom, test)))]
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
+use larder_protocol::Seconds;
+use parking_lot::Mutex;
+
+use crate::loans::Loans;
+
 /// The limit, and what of it is not for segments.
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -22,8 +27,8 @@ pub(crate) struct Budget {
     limit: AtomicU64,
     /// The limit that holds, on its way to a lower one; else the same.
     in_force: AtomicU64,
-    /// Bytes of the limit that are lent to others.
-    lent: AtomicU64,
+    /// What of the limit is lent to others.
+    loans: Mutex<Loans>,
     /// Bytes that shards use beside segments and pages.
     overhead: AtomicU64,
 }
@@ -35,7 +40,7 @@ impl Budget {
             segment_bytes: segment_bytes as u64,
             limit: AtomicU64::new(limit),
             in_force: AtomicU64::new(limit),
-            lent: AtomicU64::new(0),
+            loans: Mutex::default(),
             overhead: AtomicU64::new(0),
         }
     }
@@ -60,10 +65,17 @@ impl Budget {
         self.in_force.fetch_update(AcqRel, Acquire, step).is_ok()
     }
 
-    /// So many bytes more are lent, or fewer. Nobody may give back what is not lent: each number is
-    /// a sum that no order of its changes takes below 0.
-    pub(crate) fn lend(&self, change: i64) {
-        self.lent.fetch_add(change.cast_unsigned(), Relaxed);
+    /// So many bytes more are lent, or fewer. `true` if that changes what is left for segments.
+    pub(crate) fn lend(&self, change: i64, now: Seconds) -> bool {
+        let mut loans = self.loans.lock();
+        let before = loans.set_aside();
+        loans.lend(change, now);
+        loans.set_aside() != before
+    }
+
+    /// Time has passed. `true` if that changes what is left for segments.
+    pub(crate) fn pass(&self, now: Seconds) -> bool {
+        self.lend(0, now)
     }
 
     /// A shard uses so many bytes more beside segments and pages, or fewer.
@@ -79,9 +91,9 @@ impl Budget {
         usize::try_from(bytes / self.segment_bytes).unwrap_or(usize::MAX)
     }
 
-    /// What of a limit is lent, as far as that counts.
+    /// What of a limit is set aside for loans, as far as that counts.
     pub(crate) fn lent(&self, limit: u64) -> u64 {
-        self.lent.load(Relaxed).min(limit / 2)
+        self.loans.lock().set_aside().min(limit / 2)
     }
 
     /// One of so many equal parts of the limit, for a shard: to be asked under its lock.

@@ -111,7 +111,7 @@ impl Cache {
             turn: AtomicUsize::new(0),
         };
         for shard in &cache.shards {
-            cache.settle(&mut shard.0.lock());
+            cache.settle(&mut shard.0.lock(), 0);
         }
         cache.share_out(0);
         cache
@@ -144,7 +144,7 @@ impl Cache {
                 shard.put_spare(spare);
             }
             let done = shard.execute(key, op, now, &mut prepared, respond);
-            if self.leave(shard) {
+            if self.leave(shard, now) {
                 self.make_way_to_limit(now);
             }
             let Err((lack, unanswered)) = done else { return };
@@ -163,7 +163,7 @@ impl Cache {
         }
         let mut shard = self.lock(key.hash, now);
         let outcome = shard.refuse(key, op);
-        self.leave(shard);
+        self.leave(shard, now);
         respond(outcome);
     }
 
@@ -189,7 +189,7 @@ impl Cache {
         let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
         let mut shard = self.lock(key.hash, now);
         shard.remove(key);
-        self.leave(shard);
+        self.leave(shard, now);
     }
 
     /// From the second `at` on, every item stored before it is gone; an `at` of 0 means now. A
@@ -203,7 +203,7 @@ impl Cache {
         self.flush.ask(at, note, || {
             for shard in &self.shards {
                 // Memory is given back at once, not as keys are asked for.
-                self.leave(self.enter(&shard.0, now));
+                self.leave(self.enter(&shard.0, now), now);
             }
         });
     }
@@ -229,11 +229,10 @@ impl Cache {
     }
 
     /// So many bytes more of the limit are used by others, or fewer: the items make do with the
-    /// rest. Half of the limit stays theirs.
+    /// rest, and have back in a second or two what is no longer used. Half of the limit stays theirs.
     pub fn lend(&self, change: i64, now: Seconds) {
-        self.budget.lend(change);
-        self.set_arena_limit();
-        if change > 0 {
+        if self.budget.lend(change, now) {
+            self.set_arena_limit();
             self.make_way_to_limit(now);
         }
     }
@@ -383,7 +382,7 @@ impl Cache {
             // Locked for a short time only, and again.
             let mut shard = self.enter(&shard.0, now);
             let given = shard.give_up_some(&self.hashing, now);
-            self.leave(shard);
+            self.leave(shard, now);
             match given {
                 Given::Not => {}
                 Given::Something => return true,
@@ -416,8 +415,8 @@ impl Cache {
     /// Accounts for a shard, unlocks it, and then drops what is gone from it. `true` if segments
     /// have to make way for what it uses beside them.
     #[inline]
-    fn leave(&self, mut shard: Locked<'_>) -> bool {
-        let over = self.settle(&mut shard);
+    fn leave(&self, mut shard: Locked<'_>, now: Seconds) -> bool {
+        let over = self.settle(&mut shard, now);
         let remains = shard.take_remains();
         drop(shard);
         drop(remains);
@@ -427,11 +426,14 @@ impl Cache {
     /// Accounts for what a shard uses beside segments and pages. `true` if segments have to make
     /// way for it.
     #[inline]
-    fn settle(&self, shard: &mut Shard) -> bool {
+    fn settle(&self, shard: &mut Shard, now: Seconds) -> bool {
         if let Some(held) = shard.news_of_held()
             && let Some(known) = self.held.get(shard.number())
         {
             known.store(held, Ordering::Relaxed);
+            if self.budget.pass(now) {
+                self.set_arena_limit();
+            }
         }
         let more = shard.settle();
         if more != 0 {

@@ -25,6 +25,7 @@
 //! - `options`: the limits
 //! - `cache`: the shards as one cache, and the memory they share
 //! - `budget`: what of the limit is for segments and pages
+//! - `loans`: what of it is for the buffers of connections
 //! - `flush`: all items that go at one moment
 //! - `shard`: one lock: what a command does, and how room is made
 //! - `policy`: which items stay
@@ -52,6 +53,7 @@ mod ghosts;
 mod image;
 mod index;
 mod label;
+mod loans;
 mod log;
 mod long;
 mod memory;

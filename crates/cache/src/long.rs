@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use larder_protocol::{Pieces, Piecewise};
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::arena::{PAGE_BYTES, Pages, Recovery};
@@ -13,14 +14,20 @@ use crate::field::take;
 /// group of its own, so that nothing is copied that is already there.
 #[derive(Clone, Default)]
 pub(crate) struct Long {
-    groups: Vec<Arc<Pages>>,
-    /// Where each group ends, in pieces.
-    ends: Vec<usize>,
+    // Most have one, which is found without another access.
+    groups: SmallVec<[Group; 1]>,
     len: usize,
     /// In a file, of each group: a checksum, how many runs, and of each run the first page and the
     /// one behind its last. It is empty if it would be too long; then the next process will not find
     /// the value.
     map: Vec<u8>,
+}
+
+#[derive(Clone)]
+struct Group {
+    pages: Arc<Pages>,
+    /// Where it ends, in pieces.
+    end: usize,
 }
 
 impl Long {
@@ -41,9 +48,8 @@ impl Long {
             }
         }
         self.len += pages.bytes();
-        let pieces = pages.runs().len();
-        self.ends.push(self.ends.last().copied().unwrap_or_default() + pieces);
-        self.groups.push(Arc::new(pages));
+        let end = self.groups.last().map_or(0, |group| group.end) + pages.runs().len();
+        self.groups.push(Group { pages: Arc::new(pages), end });
         self
     }
 
@@ -85,8 +91,9 @@ impl Long {
 
     /// Bytes of memory it takes beside its pages, about.
     pub(crate) fn overhead(&self) -> u64 {
-        let groups = self.groups.iter().map(|pages| 80 + 24 * pages.runs().len()).sum::<usize>();
-        (104 + groups + 16 * self.groups.len() + self.map.len()) as u64
+        let pages = self.groups.iter().map(|group| SHARED + group.pages.overhead()).sum::<usize>();
+        let spilled = if self.groups.spilled() { self.groups.capacity() } else { 0 };
+        (SHARED + size_of::<Self>() + spilled * size_of::<Group>() + pages + self.map.len()) as u64
     }
 }
 
@@ -96,6 +103,9 @@ pub(crate) fn checksum(pages: &Pages, secret: u64) -> u64 {
     pages.runs().for_each(|run| sum.update(run));
     sum.digest()
 }
+
+/// What an allocation takes beside what is shared in it: two counts, and the allocator's own.
+const SHARED: usize = 32;
 
 /// A record must fit the smallest segment, map and all. It is the map of a value in a thousand runs.
 const MAX_MAP: usize = 8192;
@@ -112,9 +122,9 @@ impl Piecewise for Long {
     }
 
     fn piece(&self, number: usize) -> Option<&[u8]> {
-        let group = self.ends.partition_point(|end| *end <= number);
-        let begin = group.checked_sub(1).and_then(|before| self.ends.get(before)).unwrap_or(&0);
-        self.groups.get(group)?.run(number - begin)
+        let at = self.groups.partition_point(|group| group.end <= number);
+        let before = at.checked_sub(1).and_then(|before| self.groups.get(before));
+        self.groups.get(at)?.pages.run(number - before.map_or(0, |group| group.end))
     }
 }
 

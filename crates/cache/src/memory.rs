@@ -27,7 +27,8 @@ pub struct Memory {
     pub ghosts: u64,
     /// What is kept of long values beside their pages.
     pub bookkeeping: u64,
-    /// Lent to others, such as buffers of connections, as far as it is taken off the items' memory:
+    /// Set aside for others, such as buffers of connections: what they have or had in the last second
+    /// or two, as far as it is taken off the items' memory:
     /// half of the limit at the most.
     pub lent: u64,
     /// Allowed and not taken.

@@ -220,10 +220,11 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             self.input = buffers::take_input();
         }
         if self.input.len() == self.input.capacity() {
-            // What was announced is believed as it comes, by doubling: a line alone costs nothing.
+            // What was announced is believed as it comes, eight times what has come: a line alone
+            // costs nothing, and a large value is not copied with each doubling.
             let missing = self.need.saturating_sub(self.input.len());
-            let more =
-                missing.clamp(buffers::INPUT_BYTES, self.input.len().max(buffers::INPUT_BYTES));
+            let believed = (7 * self.input.len()).max(buffers::INPUT_BYTES);
+            let more = missing.clamp(buffers::INPUT_BYTES, believed);
             self.starved = !self.share.grow_input(self.input.len() + more);
             if self.starved {
                 return Ok(Poll::Ready(0));

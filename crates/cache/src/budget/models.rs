@@ -5,6 +5,7 @@ use loom::thread;
 use super::*;
 
 const SEGMENT: u64 = 16 << 10;
+const NOW: Seconds = 10;
 
 /// A budget of 100 segments, and what it is for: an arena and two shards, each with what it was
 /// told last.
@@ -26,7 +27,7 @@ impl Told {
     }
 
     fn lend(&self, segments: i64) {
-        self.budget.lend(segments * SEGMENT.cast_signed());
+        self.budget.lend(segments * SEGMENT.cast_signed(), NOW);
         self.tell_arena();
     }
 
@@ -87,6 +88,8 @@ fn what_is_lent_and_given_back_is_there_again() {
             told.lend(-30);
         };
         at_once(&told, &[lend], lend);
+        assert!(told.budget.pass(NOW + 2), "what was set aside is needed no longer");
+        told.tell_arena();
         assert_eq!(told.arena(), 96);
     });
 }

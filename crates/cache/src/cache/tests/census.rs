@@ -67,6 +67,10 @@ fn each_byte_is_counted_where_it_belongs() {
     cache.lend(100 << 20, NOW);
     let lent = cache.census(NOW).memory;
     assert_eq!((lent.lent, lent.over), (4 << 20, 0), "half stays with the items");
+    cache.lend(-(101 << 20), NOW);
+    assert_eq!(cache.census(NOW).memory.lent, 4 << 20, "it may soon be needed again");
+    cache.lend(0, NOW + 2);
+    assert_eq!(cache.census(NOW).memory.lent, 0);
 }
 
 #[test]
