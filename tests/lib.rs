@@ -10,6 +10,7 @@
 //! - `engines`: both engines against it
 //! - `node`: a Larder node, started for a test
 //! - `splits`: what is sent may arrive in any pieces
+//! - `landing`: large values on their way in
 //! - `process`: a real memcached, started for a test
 //! - `wire`: the client's end of a connection
 //! - [`soak`]: everything at random, for as long as one likes, and every answer judged
@@ -34,6 +35,8 @@ mod differential;
 mod engines;
 #[cfg(test)]
 mod ketama;
+#[cfg(test)]
+mod landing;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

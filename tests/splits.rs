@@ -30,7 +30,7 @@ fn requests(input: &[u8], ends: &[usize]) -> Vec<String> {
         while at <= end {
             let buffer = &input[at..end];
             match parse(buffer, &limits) {
-                Parsed::Incomplete { need } => {
+                Parsed::Incomplete { need, .. } => {
                     assert!(need > buffer.len(), "asks for what it has: {need}");
                     break;
                 }

@@ -25,7 +25,7 @@ fn requests(input: &[u8], step: usize) -> Vec<String> {
                 found.push(format!("{request:?}"));
                 start += consumed;
             }
-            Parsed::Incomplete { need } => {
+            Parsed::Incomplete { need, .. } => {
                 assert!(need > end - start);
                 if end == input.len() {
                     return found;

@@ -332,6 +332,11 @@ impl Pages {
         self.runs.get(number).map(Deref::deref)
     }
 
+    /// One of the runs, to be written.
+    pub(crate) fn run_mut(&mut self, number: usize) -> Option<&mut [u8]> {
+        self.runs.get_mut(number).map(DerefMut::deref_mut)
+    }
+
     /// The bytes in order, adjacent pages as one slice.
     pub(crate) fn runs_mut(&mut self) -> impl ExactSizeIterator<Item = &mut [u8]> {
         self.runs.iter_mut().map(DerefMut::deref_mut)

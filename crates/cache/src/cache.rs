@@ -23,6 +23,7 @@ use crate::long::{self, Long};
 use crate::options::Options;
 use crate::record::{MIN_PAGED, paged_len};
 use crate::restored::Restored;
+use crate::runway::Runway;
 use crate::shard::{Before, Given, Hashed, Lack, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
@@ -135,8 +136,51 @@ impl Cache {
         R: FnOnce(Outcome<'_>),
     {
         let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
-        let mut respond = respond;
-        let mut prepared = self.prepare(key, op, now);
+        let prepared = self.prepare(key, op, now);
+        self.carry_out(key, op, prepared, now, respond);
+    }
+
+    /// Pages for the front of a value of `len` bytes that is still coming. `None` if it has too few,
+    /// or there is no memory.
+    pub fn land(&self, len: usize, now: Seconds) -> Option<Runway> {
+        let paged = paged_len(len);
+        if paged == 0 || len as u64 > self.budget.limit() {
+            return None;
+        }
+        Some(Runway::new(self.take_pages(paged / PAGE_BYTES, now)?))
+    }
+
+    /// As [`execute`](Self::execute), of an `op` that stores a value whose front has landed.
+    pub fn execute_landed<R>(
+        &self,
+        key: &[u8],
+        op: &Op<'_>,
+        runway: Runway,
+        now: Seconds,
+        respond: R,
+    ) where
+        R: FnOnce(Outcome<'_>),
+    {
+        let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
+        let pages = runway.into_pages();
+        let prepared = pages.map_or(Preparation::Failed, |pages| {
+            let long = self.add_pages(Long::default(), pages);
+            Preparation::Made(Prepared { long, from: None })
+        });
+        self.carry_out(key, op, prepared, now, respond);
+    }
+
+    #[inline]
+    fn carry_out<R>(
+        &self,
+        key: Hashed<'_>,
+        op: &Op<'_>,
+        mut prepared: Preparation,
+        now: Seconds,
+        mut respond: R,
+    ) where
+        R: FnOnce(Outcome<'_>),
+    {
         let mut spare = None;
         for _ in 0..TRIES {
             let mut shard = self.lock(key.hash, now);
@@ -263,6 +307,10 @@ impl Cache {
     /// Writes what of a value belongs in pages, if there is that much of it. No lock is held.
     fn prepare(&self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Preparation {
         let Op::Store(store) = op else { return Preparation::None };
+        if store.landed > 0 {
+            // It came with its pages, and they cannot be made again.
+            return Preparation::Failed;
+        }
         let value = store.value;
         let conditional = store.mode != Mode::Set || store.compare.is_some();
         // Nothing is evicted for what is not stored.
@@ -334,8 +382,12 @@ impl Cache {
                 (part, run) = (later, rest);
             }
         }
+        Some(self.add_pages(long, pages))
+    }
+
+    fn add_pages(&self, long: Long, pages: Pages) -> Long {
         let check = self.image.as_ref().map(|image| long::checksum(&pages, image.secret()));
-        Some(long.extended(pages, check))
+        long.extended(pages, check)
     }
 
     /// Takes pages, and makes room for them if there is none.

@@ -34,6 +34,7 @@
 //! - `log`: segments of records, in the order they were written
 //! - `record`: one item, byte by byte
 //! - `long`: values in pages that connections share
+//! - `runway`: pages for a value that is still coming
 //! - `arena`: the memory of segments and pages, or the file
 //! - `image`: what a file says of the cache, for the next process
 //! - `label`: what a segment in a file says of itself
@@ -61,6 +62,7 @@ mod options;
 mod policy;
 mod record;
 mod restored;
+mod runway;
 mod shard;
 mod spread;
 mod stats;
@@ -70,5 +72,6 @@ pub use census::{Census, LogCensus};
 pub use memory::Memory;
 pub use options::Options;
 pub use restored::Restored;
+pub use runway::Runway;
 pub use spread::Spread;
 pub use stats::Stats;

@@ -246,7 +246,7 @@ impl Shard {
     ) -> bool {
         let Op::Store(store) = op else { return false };
         let old = found.filter(|_| matches!(store.mode, Mode::Append | Mode::Prepend));
-        let len = store.value.len() + old.map_or(0, |old| old.head.value_len as usize);
+        let len = store.value_len() + old.map_or(0, |old| old.head.value_len as usize);
         if len < MIN_PAGED {
             return false;
         }

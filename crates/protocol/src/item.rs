@@ -1,6 +1,7 @@
 //! An item as both engines and the wire know it: a header and a value.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -124,6 +125,38 @@ pub trait Piecewise: Debug + Send + Sync {
 
     /// The `number`th piece, which is not empty; `None` after the last.
     fn piece(&self, number: usize) -> Option<&[u8]>;
+}
+
+/// Memory of an engine for the front of a value that is still coming.
+pub trait Landing: Debug + Send {
+    /// How many bytes of the value it is for.
+    fn len(&self) -> usize;
+
+    /// Whether it is for none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where the next bytes go, or the first of them; empty once all have come.
+    fn room(&mut self) -> &mut [u8];
+
+    /// So many bytes were put there.
+    fn advance(&mut self, bytes: usize);
+}
+
+/// Of an engine that wants every value whole.
+impl Landing for Infallible {
+    fn len(&self) -> usize {
+        match *self {}
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        match *self {}
+    }
+
+    fn advance(&mut self, _bytes: usize) {
+        match *self {}
+    }
 }
 
 /// Memory in pieces, shared.

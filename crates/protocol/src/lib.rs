@@ -33,10 +33,10 @@ mod rules;
 
 pub use ahead::keys_ahead;
 pub use exptime::Exptime;
-pub use item::{Header, Item, Marks, Pieces, Piecewise, Seconds, Value};
+pub use item::{Header, Item, Landing, Marks, Pieces, Piecewise, Seconds, Value};
 pub use number::{Decimal, parse_i64, parse_u32, parse_u64};
 pub use op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
-pub use parse::{Limits, Parsed, parse};
+pub use parse::{Limits, Parsed, parse, parse_landed};
 pub use reply::{Output, write_reply};
 pub use request::{
     Command, Fault, Form, Get, Key, Keys, MAX_KEY_LEN, Refusal, Request, Shape, Then,

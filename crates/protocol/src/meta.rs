@@ -50,6 +50,7 @@ pub(crate) fn set<'a>(mut arguments: &'a [u8], body: &Body<'a>) -> Parsed<'a> {
     body.finish(len, max_len, |value| {
         let op = Op::Store(Store {
             mode,
+            landed: body.landed,
             value,
             client_flags: flags.client_bits,
             exptime: flags.ttl.unwrap_or_default(),

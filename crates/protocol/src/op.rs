@@ -74,7 +74,9 @@ impl Fetch {
 pub struct Store<'a> {
     /// Under which condition, and what happens to an old value.
     pub mode: Mode,
-    /// The bytes that came with the command.
+    /// How many bytes of the value its engine has already, but for append and prepend; 0 mostly.
+    pub landed: usize,
+    /// The bytes that came with the command, behind those.
     pub value: &'a [u8],
     /// The client's own bits; append and prepend keep the item's.
     pub client_flags: u32,
@@ -94,10 +96,19 @@ pub struct Store<'a> {
     pub max_len: usize,
 }
 
+impl Store<'_> {
+    /// The length of the value that came, in bytes.
+    #[inline]
+    pub fn value_len(&self) -> usize {
+        self.landed + self.value.len()
+    }
+}
+
 impl Store<'static> {
     /// A plain `set` of nothing, for ever.
     pub const SET: Self = Self {
         mode: Mode::Set,
+        landed: 0,
         value: &[],
         client_flags: 0,
         exptime: Exptime::NEVER,

@@ -1,5 +1,7 @@
 //! From bytes to requests: one pass, borrowing, no state.
 
+use std::ops::Range;
+
 use crate::exptime::Exptime;
 use crate::meta;
 use crate::number::{parse_i64, parse_u32, parse_u64};
@@ -42,6 +44,9 @@ pub enum Parsed<'a> {
     Incomplete {
         /// No use to try again before the buffer holds this many bytes.
         need: usize,
+        /// Where the value is, or will be, of a command that may store it as it is: its front may be
+        /// put elsewhere as it comes, see [`parse_landed`].
+        value: Option<Range<usize>>,
     },
 }
 
@@ -50,12 +55,20 @@ pub enum Parsed<'a> {
 /// Whatever the input, the answer is the same as if it had come in one piece, and nothing panics.
 #[inline]
 pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
+    parse_landed(input, 0, limits)
+}
+
+/// Reads the request at the front of `input` whose value, the first `landed` bytes of it, is
+/// elsewhere: it stands in the input without them. It must be one that [`Parsed::Incomplete`] told
+/// the value of.
+#[inline]
+pub fn parse_landed<'a>(input: &'a [u8], landed: usize, limits: &Limits) -> Parsed<'a> {
     let limit = if lists_keys(input) { limits.keys_line } else { limits.line };
     // A line end beyond the limit must not count, or a line's fate would hang on how it arrived.
     let window = input.get(..limit).unwrap_or(input);
     let Some(newline) = memchr::memchr(b'\n', window) else {
         if window.len() < limit {
-            return Parsed::Incomplete { need: input.len() + 1 };
+            return Parsed::Incomplete { need: input.len() + 1, value: None };
         }
         return Parsed::Done { request: close("CLIENT_ERROR line too long"), consumed: limit };
     };
@@ -67,7 +80,8 @@ pub fn parse<'a>(input: &'a [u8], limits: &Limits) -> Parsed<'a> {
     }
     let name = memchr::memchr(b' ', line).unwrap_or(line.len());
     let (name, arguments) = line.split_at_checked(name).unwrap_or((line, &[]));
-    let body = Body { input, start: consumed, max_item: limits.item, max_request: limits.buffer };
+    let (max_item, max_request) = (limits.item, limits.buffer);
+    let body = Body { input, start: consumed, landed, max_item, max_request };
     let request = match name {
         b"get" => get(arguments, false),
         b"gets" => get(arguments, true),
@@ -104,6 +118,8 @@ pub(crate) struct Body<'a> {
     input: &'a [u8],
     /// Where the line ends.
     start: usize,
+    /// How many bytes of it are elsewhere.
+    pub(crate) landed: usize,
     /// The largest item taken.
     max_item: usize,
     /// The longest request waited for.
@@ -131,7 +147,7 @@ impl<'a> Body<'a> {
             let line = "SERVER_ERROR object too large for cache";
             return self.unfit(len, line, Fault::TooLarge, &make(&[]));
         }
-        let end = self.start + len;
+        let end = self.start + len.saturating_sub(self.landed);
         let Some(value) = self.input.get(self.start..end) else {
             return self.incomplete(len, &make(&[]));
         };
@@ -148,9 +164,12 @@ impl<'a> Body<'a> {
     }
 
     fn incomplete(&self, len: usize, command: &Command<'a>) -> Parsed<'a> {
-        let need = self.start + len + 2;
+        let need = self.start + len.saturating_sub(self.landed) + 2;
         if need <= self.max_request {
-            return Parsed::Incomplete { need };
+            let adds = |store: &Store<'_>| matches!(store.mode, Mode::Append | Mode::Prepend);
+            let lands = matches!(&command.op, Op::Store(store) if !adds(store));
+            let value = (lands && self.landed == 0).then_some(self.start..self.start + len);
+            return Parsed::Incomplete { need, value };
         }
         let line = "SERVER_ERROR out of memory storing object";
         self.unfit(len, line, Fault::NoMemory, command)
@@ -171,7 +190,7 @@ impl<'a> Body<'a> {
         let refusal = Refusal {
             line,
             quiet: classic && command.form.quiet,
-            then: skip(len),
+            then: skip(len.saturating_sub(self.landed)),
             fault,
             forget: (sets || !classic).then_some(command.key),
         };
@@ -276,6 +295,7 @@ impl<'a> StoreHead<'a> {
         body.finish(self.len, max_len, |value| {
             let op = Op::Store(Store {
                 mode,
+                landed: body.landed,
                 value,
                 client_flags,
                 exptime,

@@ -113,6 +113,8 @@ pub enum Change<'a> {
 pub enum NewValue<'a> {
     /// These bytes.
     Whole(&'a [u8]),
+    /// So many that the engine has already, then these.
+    Landed(usize, &'a [u8]),
     /// The old value, then these bytes.
     Append(&'a [u8]),
     /// These bytes, then the old value.
@@ -126,15 +128,16 @@ impl NewValue<'_> {
     pub fn len_after(&self, old: usize) -> usize {
         match self {
             Self::Whole(bytes) => bytes.len(),
+            Self::Landed(landed, bytes) => landed + bytes.len(),
             Self::Append(bytes) | Self::Prepend(bytes) => old + bytes.len(),
             Self::Decimal(decimal) => decimal.width(),
         }
     }
 
-    /// The new value in two parts, one after the other, given the old one.
+    /// The new value in two parts, one after the other, given the old one: without what has landed.
     pub fn parts<'b>(&'b self, old: &'b [u8]) -> (&'b [u8], &'b [u8]) {
         match self {
-            Self::Whole(bytes) => (bytes, &[]),
+            Self::Whole(bytes) | Self::Landed(_, bytes) => (bytes, &[]),
             Self::Append(bytes) => (old, bytes),
             Self::Prepend(bytes) => (bytes, old),
             Self::Decimal(decimal) => (decimal.digits(), decimal.padding()),
@@ -246,19 +249,19 @@ fn store<'op>(
     let refuse = |outcome| Verdict { outcome, change: Change::Keep };
     match (op.mode, current, op.compare) {
         (Mode::Set, _, None) | (Mode::Add, None, _) | (Mode::Replace, Some(_), None) => {
-            put(fresh(op.exptime), NewValue::Whole(op.value), 0)
+            put(fresh(op.exptime), whole(op), 0)
         }
         (Mode::Set | Mode::Replace, Some(item), Some(cas)) => {
             let stored = item.header;
             if cas == stored.cas {
-                put(fresh(op.exptime), NewValue::Whole(op.value), 0)
+                put(fresh(op.exptime), whole(op), 0)
             } else if op.invalidate && cas != 0 && cas < stored.cas {
                 // The writer has missed a newer version: what it brings is served, as stale, for
                 // as long as the newer version would have been.
                 let fresh = fresh(op.exptime);
                 let marks = fresh.marks.with(Marks::STALE).with(stored.marks.only(Marks::WON));
                 let header = Header { exptime: stored.exptime, marks, ..fresh };
-                put(header, NewValue::Whole(op.value), 0)
+                put(header, whole(op), 0)
             } else {
                 refuse(Outcome::Exists)
             }
@@ -290,9 +293,16 @@ fn store<'op>(
             put(header, value, item.value.len())
         }
         (Mode::Append | Mode::Prepend, None, _) => match op.vivify {
-            Some(ttl) => put(fresh(ttl), NewValue::Whole(op.value), 0),
+            Some(ttl) => put(fresh(ttl), whole(op), 0),
             None => refuse(Outcome::NotStored),
         },
+    }
+}
+
+fn whole<'op>(op: &Store<'op>) -> NewValue<'op> {
+    match op.landed {
+        0 => NewValue::Whole(op.value),
+        landed => NewValue::Landed(landed, op.value),
     }
 }
 

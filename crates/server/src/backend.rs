@@ -1,6 +1,6 @@
 //! What a server needs of the thing it serves: a cache, a store or a route.
 
-use larder_protocol::{Op, Outcome, Seconds};
+use larder_protocol::{Landing, Op, Outcome, Seconds};
 
 /// Something that holds items. `larder` satisfies it with a cache or a store.
 pub trait Backend: Send + Sync + 'static {
@@ -42,11 +42,22 @@ pub trait Session: Send + 'static {
     /// and also if it is dropped.
     type Pending: Future<Output = Outcome<'static>> + Send + Unpin + 'static;
 
+    /// Memory for the front of a large value that is still coming;
+    /// [`Infallible`](std::convert::Infallible) if values are wanted whole.
+    type Landing: Landing;
+
+    /// Memory for the front of a value of `len` bytes. `None` if it is wanted whole, or there is no
+    /// memory.
+    fn land(&self, _len: usize, _now: Seconds) -> Option<Self::Landing> {
+        None
+    }
+
     /// These keys are about to be asked for: a chance to have them at hand. They may be anything.
     #[inline]
     fn expect(&self, _keys: &[&[u8]]) {}
 
-    /// Does `op` to `key`, which is 1 to 250 bytes.
+    /// Does `op` to `key`, which is 1 to 250 bytes. The front of the value it stores may have
+    /// `landed`.
     ///
     /// An answer at hand is given to `respond` before this returns `None`; what it borrows is held
     /// under a lock, so `respond` only copies. Else `respond` is dropped, and the answer comes
@@ -55,6 +66,7 @@ pub trait Session: Send + 'static {
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        landed: Option<Self::Landing>,
         now: Seconds,
         respond: R,
     ) -> Option<Self::Pending>

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use larder_protocol::Seconds;
 
 use crate::backend::Backend;
+use crate::buffers;
 use crate::clock;
 use crate::registry::{Peer, Registry};
 use crate::shared::Shared;
@@ -56,6 +57,8 @@ pub(crate) struct Share<'a, B: Backend> {
     shared: &'a Shared<B>,
     peer: &'a Peer,
     input: usize,
+    /// Bytes of the backend's for the front of a value that is coming.
+    landing: usize,
     /// Replies that the client has not taken.
     replies: usize,
     /// What of them the backend does not count itself.
@@ -66,23 +69,51 @@ pub(crate) struct Share<'a, B: Backend> {
 
 impl<'a, B: Backend> Share<'a, B> {
     pub(crate) fn new(shared: &'a Shared<B>, peer: &'a Peer) -> Self {
-        Self { shared, peer, input: 0, replies: 0, copied: 0, pending: 0 }
+        Self { shared, peer, input: 0, landing: 0, replies: 0, copied: 0, pending: 0 }
     }
 
     /// Asks for an input buffer of `bytes`. `false` if that is more than there is.
     pub(crate) fn grow_input(&mut self, bytes: usize) -> bool {
         let before = self.input;
         self.put_input(bytes);
-        let limit = self.shared.settings.buffer_memory;
-        if self.input <= before || self.shared.budget.held() <= limit {
+        if self.input <= before || self.is_within_limit() {
             return true;
         }
         self.hold(self.input, before);
         self.lend(self.input, before);
         self.input = before;
         self.shared.budget.refused.fetch_add(1, Ordering::Relaxed);
-        self.shared.budget.make_room(&self.shared.registry, limit);
         false
+    }
+
+    /// Asks for so many bytes of the backend's. `false` if that is more than there is.
+    pub(crate) fn take_landing(&mut self, bytes: usize) -> bool {
+        self.put_landing(bytes);
+        let within = self.is_within_limit();
+        if !within {
+            self.put_landing(0);
+        }
+        within
+    }
+
+    /// It has so many bytes of the backend's.
+    #[inline]
+    pub(crate) fn put_landing(&mut self, bytes: usize) {
+        if bytes != self.landing {
+            self.hold(self.landing, bytes);
+            self.landing = bytes;
+            self.note();
+        }
+    }
+
+    /// Whether all that is held is within its limit; if not, makes room for the next.
+    fn is_within_limit(&self) -> bool {
+        let limit = self.shared.settings.buffer_memory;
+        let within = self.shared.budget.held() <= limit;
+        if !within {
+            self.shared.budget.make_room(&self.shared.registry, limit);
+        }
+        within
     }
 
     /// The input buffer has this many bytes.
@@ -100,7 +131,7 @@ impl<'a, B: Backend> Share<'a, B> {
     /// So many bytes were read: it goes on, unless by so few that it only seems to.
     #[inline]
     pub(crate) fn has_read(&self, bytes: usize) {
-        if self.input > 0 && bytes >= MIN_PROGRESS {
+        if self.input + self.landing > 0 && bytes >= MIN_PROGRESS {
             self.peer.goes_on(clock::now());
         }
     }
@@ -125,15 +156,14 @@ impl<'a, B: Backend> Share<'a, B> {
         self.lend(self.copied + self.pending, copied + pending);
         (self.replies, self.copied, self.pending) = (replies, copied, pending);
         self.note();
-        let limit = self.shared.settings.buffer_memory;
-        if after > before && budget.held() > limit {
-            budget.make_room(&self.shared.registry, limit);
+        if after > before {
+            self.is_within_limit();
         }
     }
 
     /// Others see what it holds, and that it just did something.
     fn note(&self) {
-        self.peer.holds(self.input, self.replies);
+        self.peer.holds(self.input + self.landing, self.replies);
         self.peer.goes_on(clock::now());
     }
 
@@ -153,6 +183,7 @@ impl<'a, B: Backend> Share<'a, B> {
 impl<B: Backend> Drop for Share<'_, B> {
     fn drop(&mut self) {
         self.put_input(0);
+        self.put_landing(0);
         self.put_output((0, 0), 0);
         if self.peer.cut_off() {
             let (budget, limit) = (&self.shared.budget, self.shared.settings.buffer_memory);
@@ -172,7 +203,7 @@ fn counted(bytes: usize) -> usize {
 }
 
 /// What each buffer of a connection may hold uncounted.
-const FREE_BYTES: usize = 16 << 10;
+const FREE_BYTES: usize = buffers::INPUT_BYTES;
 
 /// A connection that holds much and has done nothing for longer than this many seconds makes way
 /// if others need the memory.

@@ -4,8 +4,8 @@
 
 use std::cell::RefCell;
 
-/// Capacity of an input buffer, in bytes.
-pub(crate) const INPUT_BYTES: usize = 16 << 10;
+/// Capacity of an input buffer, in bytes: a value of 16 KiB and the longest line fit.
+pub(crate) const INPUT_BYTES: usize = 18 << 10;
 
 /// An output buffer that has grown past this many bytes is not kept. An input buffer that has
 /// grown at all is not: the next connection would hold more than it asked for.

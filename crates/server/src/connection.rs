@@ -2,14 +2,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::ops::Range;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use larder_protocol::{Parsed, keys_ahead, parse};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use larder_protocol::{Landing, Parsed, keys_ahead, parse_landed};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -51,6 +52,8 @@ struct Connection<'a, B: Backend, S> {
     position: usize,
     /// How many bytes the request at `position` needs at least.
     need: usize,
+    /// Where the value is that it has, if its front may land elsewhere.
+    value: Option<Range<usize>>,
     /// Whether there is no memory for what it needs.
     starved: bool,
     /// How many bytes of a value nobody wants are still to come.
@@ -79,6 +82,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             input: Vec::new(),
             position: 0,
             need: 1,
+            value: None,
             starved: false,
             skip: 0,
             rest: None,
@@ -219,6 +223,12 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         if self.input.capacity() == 0 {
             self.input = buffers::take_input();
         }
+        if let Some(value) = self.value.take_if(|_| self.input.len() == self.input.capacity()) {
+            self.land(value);
+        }
+        if self.desk.landing.as_mut().is_some_and(|landing| !landing.room().is_empty()) {
+            return self.poll_landing(cx);
+        }
         if self.input.len() == self.input.capacity() {
             // What was announced is believed as it comes, eight times what has come: a line alone
             // costs nothing, and a large value is not copied with each doubling.
@@ -239,13 +249,46 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         Ok(poll)
     }
 
+    /// Has the front of a value go where it will stay, from what has come of it on. If there is no
+    /// room for that, it goes on coming into the input.
+    fn land(&mut self, value: Range<usize>) {
+        if value.len() < MIN_LANDED || !self.share.take_landing(value.len()) {
+            return;
+        }
+        self.need -= self.desk.land(value.len(), clock::now());
+        self.share.put_landing(self.desk.landed());
+        let Some(landing) = &mut self.desk.landing else { return };
+        let mut come = self.input.get(value.start..).unwrap_or_default();
+        while !come.is_empty() && !landing.room().is_empty() {
+            let room = landing.room();
+            let (landed, left) = come.split_at(come.len().min(room.len()));
+            room.get_mut(..landed.len()).unwrap_or_default().copy_from_slice(landed);
+            landing.advance(landed.len());
+            come = left;
+        }
+        let left = self.input.len() - come.len();
+        self.input.drain(value.start..left);
+    }
+
+    /// Reads once, where the front of a value belongs.
+    fn poll_landing(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
+        let Some(landing) = &mut self.desk.landing else { return Ok(Poll::Ready(0)) };
+        let mut room = ReadBuf::new(landing.room());
+        if Pin::new(&mut self.stream).poll_read(cx, &mut room)?.is_pending() {
+            return Ok(Poll::Pending);
+        }
+        let read = room.filled().len();
+        landing.advance(read);
+        Ok(Poll::Ready(read))
+    }
+
     /// Carries out what has come, as far as a turn goes.
     fn carry_out(&mut self) {
         let enough = self.input.len() - self.position >= self.need || self.starved;
         if !enough && self.skip == 0 && self.rest.is_none() {
             return;
         }
-        self.need = 1;
+        (self.need, self.value) = (1, None);
         let mut limits = self.desk.shared.settings.limits;
         if std::mem::take(&mut self.starved) {
             limits.buffer = self.input.len();
@@ -281,9 +324,9 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
                 expected = self.desk.expect(keys_ahead(input)).max(1);
             }
             expected -= 1;
-            match parse(input, &limits) {
-                Parsed::Incomplete { need } if need <= limits.buffer => {
-                    self.need = need;
+            match parse_landed(input, self.desk.landed(), &limits) {
+                Parsed::Incomplete { need, value } if need <= limits.buffer => {
+                    (self.need, self.value) = (need, value);
                     break;
                 }
                 Parsed::Incomplete { .. } => {
@@ -293,6 +336,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
                 }
                 Parsed::Done { request, consumed } => {
                     self.peer.asked(now);
+                    self.share.put_landing(0);
                     match self.desk.carry_out(request, input, consumed, now) {
                         Next::Request => self.position += consumed,
                         Next::Skip(bytes) => {
@@ -328,6 +372,9 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         self.position = 0;
     }
 }
+
+/// A shorter value is copied: that costs less than to have it land.
+const MIN_LANDED: usize = 64 << 10;
 
 /// How long a connection that the server closes waits for its client to close too.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use larder_protocol::{
-    Command, Exptime, Fault, Fetch, Form, Get, Key, Keys, MAX_KEY_LEN, Op, Output, Refusal,
-    Request, Seconds, Shape, Then, write_reply,
+    Command, Exptime, Fault, Fetch, Form, Get, Key, Keys, Landing, MAX_KEY_LEN, Op, Output,
+    Refusal, Request, Seconds, Shape, Then, write_reply,
 };
 use tracing::{info, trace};
 
@@ -20,6 +20,8 @@ pub(crate) struct Desk<'a, B: Backend> {
     pub(crate) counters: &'a Counters,
     pub(crate) outbox: Outbox<<B::Session as Session>::Pending>,
     session: B::Session,
+    /// The front of the value of the next request, if it is not in the input.
+    pub(crate) landing: Option<<B::Session as Session>::Landing>,
 }
 
 /// What follows a request.
@@ -47,7 +49,20 @@ pub(crate) struct Rest {
 
 impl<'a, B: Backend> Desk<'a, B> {
     pub(crate) fn new(shared: &'a Shared<B>, counters: &'a Counters) -> Self {
-        Self { shared, counters, outbox: Outbox::default(), session: shared.backend.session() }
+        let session = shared.backend.session();
+        Self { shared, counters, outbox: Outbox::default(), session, landing: None }
+    }
+
+    /// Has the backend make room for the front of a value of `len` bytes. How many bytes that is, or
+    /// 0 if it does not.
+    pub(crate) fn land(&mut self, len: usize, now: Seconds) -> usize {
+        self.landing = self.session.land(len, now);
+        self.landed()
+    }
+
+    /// How many bytes of the next request's value are not in the input, or will not be.
+    pub(crate) fn landed(&self) -> usize {
+        self.landing.as_ref().map_or(0, Landing::len)
     }
 
     /// Carries out `request`, which is the first `consumed` bytes of `input`.
@@ -149,12 +164,13 @@ impl<'a, B: Backend> Desk<'a, B> {
     fn execute(&mut self, key: &[u8], op: &Op<'_>, form: &Form<'_>, now: Seconds) {
         let tally = Tally::of(op, form.shape);
         let (counters, end) = (self.counters, self.outbox.end());
-        let pending = self.session.execute(key, op, now, |outcome| {
+        let landed = self.landing.take();
+        let pending = self.session.execute(key, op, landed, now, |outcome| {
             counters.count(tally, &outcome);
             write_reply(form, &outcome, now, end);
         });
         if let Some(pending) = pending {
-            let sent = if let Op::Store(store) = op { store.value.len() } else { 0 };
+            let sent = if let Op::Store(store) = op { store.value_len() } else { 0 };
             self.outbox.wait(pending, form, tally, sent);
         }
     }
@@ -165,6 +181,7 @@ impl<'a, B: Backend> Desk<'a, B> {
             Fault::TooLarge => self.counters.store_too_large.add(1),
             Fault::NoMemory => self.counters.store_no_memory.add(1),
         }
+        self.landing = None;
         if let Some(key) = refusal.forget {
             self.shared.backend.refused(key.bytes(&mut [0; MAX_KEY_LEN]), now);
         }

@@ -138,6 +138,7 @@ fn with_value<'a>(op: &Op<'_>, value: &'a [u8]) -> Op<'a> {
         Op::Store(store) => Op::Store(Store {
             value,
             mode: store.mode,
+            landed: store.landed,
             client_flags: store.client_flags,
             exptime: store.exptime,
             compare: store.compare,

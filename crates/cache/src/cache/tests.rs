@@ -1,4 +1,4 @@
-use larder_protocol::{Delete, Exptime, Fetch, Mode, Store};
+use larder_protocol::{Delete, Exptime, Fetch, Landing, Mode, Store};
 
 use super::*;
 use crate::census::Census;
@@ -71,6 +71,54 @@ fn small_and_large_values_come_back() {
         assert!(get(&cache, "k", NOW) == Some(value));
         assert_accounts(&cache);
     }
+}
+
+/// Does an `op` with a value whose front lands first.
+fn land(cache: &Cache, key: &str, op: &Store<'_>) -> Outcome<'static> {
+    let mut runway = cache.land(op.value.len(), NOW).unwrap();
+    let (front, rest) = op.value.split_at(runway.len());
+    let mut front = front;
+    while !front.is_empty() {
+        let room = runway.room();
+        let (put, later) = front.split_at(front.len().min(room.len()).min(5000));
+        room[..put.len()].copy_from_slice(put);
+        runway.advance(put.len());
+        front = later;
+    }
+    assert!(runway.room().is_empty());
+    let op = Op::Store(Store { landed: runway.len(), value: rest, ..*op });
+    let mut told = None;
+    let respond = |outcome: Outcome<'_>| told = Some(outcome.into_owned());
+    cache.execute_landed(key.as_bytes(), &op, runway, NOW, respond);
+    told.unwrap()
+}
+
+#[test]
+fn what_lands_is_stored_like_any_other_value() {
+    let cache = cache(8 << 20);
+    for len in [8192, 10_000, 65_536, 1_000_000] {
+        let value: Vec<u8> = (0..=250).cycle().take(len).collect();
+        let set = Store { value: &value, client_flags: 7, ..Store::SET };
+        assert!(matches!(land(&cache, "k", &set), Outcome::Stored { .. }));
+        assert!(get(&cache, "k", NOW) == Some(value.clone()));
+        let add = Store { mode: Mode::Add, ..set };
+        assert!(matches!(land(&cache, "k", &add), Outcome::NotStored));
+        assert_accounts(&cache);
+        told(&cache, "k", &Op::Delete(Delete::default()), NOW);
+        assert!(matches!(land(&cache, "k", &add), Outcome::Stored { .. }));
+        assert!(get(&cache, "k", NOW) == Some(value));
+    }
+    assert!(cache.land(8191, NOW).is_none(), "it has no pages");
+    assert!(cache.land(8 << 20, NOW).is_none(), "it would take all memory");
+
+    // What has not landed as announced is not stored.
+    let runway = cache.land(10_000, NOW).unwrap();
+    let half = Op::Store(Store { landed: 8192, value: &[0; 1808], ..Store::SET });
+    let mut outcome = None;
+    cache.execute_landed(b"k", &half, runway, NOW, |told| outcome = Some(told.into_owned()));
+    assert!(matches!(outcome, Some(Outcome::NoMemory)));
+    assert_eq!(get(&cache, "k", NOW), None);
+    assert_accounts(&cache);
 }
 
 #[test]

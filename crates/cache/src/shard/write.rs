@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use larder_protocol::{Header, NewValue, Seconds};
+use larder_protocol::{Header, NewValue, Piecewise, Seconds};
 
 use super::{Found, Hashed, INDEX_COST, Lack, Preparation, Prepared, Shard, hash_at};
 use crate::index::Place;
@@ -37,6 +37,7 @@ impl<'a> Inline<'a> {
             (NewValue::Prepend(more), Some((from, len))) => {
                 Self::Old { from, len, at: more.len(), more, more_at: 0 }
             }
+            (NewValue::Landed(_, rest), _) => Self::New(rest, &[]),
             _ => {
                 let (first, second) = value.parts(&[]);
                 Self::New(first.get(paged..).unwrap_or_default(), second)
@@ -96,8 +97,12 @@ impl Shard {
         let map_len = match (kept, &*prepared) {
             _ if value_len < MIN_PAGED => 0,
             (Some(number), _) => self.longs.get(number).map_or(0, |long| long.map().len()),
-            (None, Preparation::Made(Prepared { long, .. })) => long.map().len(),
-            (None, Preparation::None | Preparation::Failed) => return Err(Lack::Memory),
+            (None, Preparation::Made(Prepared { long, .. }))
+                if long.len() == record::paged_len(value_len) =>
+            {
+                long.map().len()
+            }
+            _ => return Err(Lack::Memory),
         };
         let len = record::record_len(&header, key.key.len(), value_len, map_len);
         let len = self.logs.len_with_seal(len);

@@ -5,7 +5,7 @@ use std::future::Pending;
 use std::sync::Arc;
 use std::thread;
 
-use larder_cache::{Cache, Options};
+use larder_cache::{Cache, Options, Runway};
 use larder_protocol::{Op, Outcome, Seconds};
 use larder_server::{Backend, Session, StatsGroup};
 
@@ -36,6 +36,11 @@ impl CacheBackend {
 
 impl Session for CacheSession {
     type Pending = Pending<Outcome<'static>>;
+    type Landing = Runway;
+
+    fn land(&self, len: usize, now: Seconds) -> Option<Runway> {
+        self.0.land(len, now)
+    }
 
     #[inline]
     fn expect(&self, keys: &[&[u8]]) {
@@ -47,13 +52,17 @@ impl Session for CacheSession {
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        landed: Option<Runway>,
         now: Seconds,
         respond: R,
     ) -> Option<Self::Pending>
     where
         R: FnOnce(Outcome<'_>),
     {
-        self.0.execute(key, op, now, respond);
+        match landed {
+            None => self.0.execute(key, op, now, respond),
+            Some(runway) => self.0.execute_landed(key, op, runway, now, respond),
+        }
         None
     }
 

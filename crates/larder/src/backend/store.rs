@@ -1,5 +1,6 @@
 //! The durable engine as a server knows it.
 
+use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -26,11 +27,13 @@ impl StoreBackend {
 
 impl Session for StoreSession {
     type Pending = Pending;
+    type Landing = Infallible;
 
     fn execute<R>(
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        _landed: Option<Infallible>,
         now: Seconds,
         _respond: R,
     ) -> Option<Self::Pending>

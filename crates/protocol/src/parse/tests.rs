@@ -5,7 +5,7 @@ use super::*;
 fn whole(input: &[u8]) -> (Request<'_>, usize) {
     match parse(input, &Limits::default()) {
         Parsed::Done { request, consumed } => (request, consumed),
-        Parsed::Incomplete { need } => panic!("{} needs {need}", input.escape_ascii()),
+        Parsed::Incomplete { need, .. } => panic!("{} needs {need}", input.escape_ascii()),
     }
 }
 
@@ -18,7 +18,7 @@ fn refusal(input: &[u8]) -> Refusal<'_> {
 
 fn needs(input: &[u8]) -> usize {
     match parse(input, &Limits::default()) {
-        Parsed::Incomplete { need } => need,
+        Parsed::Incomplete { need, .. } => need,
         done @ Parsed::Done { .. } => panic!("{done:?}"),
     }
 }
@@ -47,6 +47,32 @@ fn more_is_asked_for_exactly() {
     assert_eq!(needs(b"set k 0 0 10\r\n0123456789\r"), 26);
     assert_eq!(needs(b"get k"), 6);
     assert_eq!(needs(b""), 1);
+}
+
+#[test]
+fn the_front_of_a_value_may_be_elsewhere() {
+    let lands = |input: &[u8]| match parse(input, &Limits::default()) {
+        Parsed::Incomplete { value, .. } => value,
+        Parsed::Done { .. } => panic!(),
+    };
+    assert_eq!(lands(b"set k 0 0 10\r\n0123"), Some(14..24));
+    assert_eq!(lands(b"ms k 10 ME\r\n"), Some(12..22));
+    assert_eq!(lands(b"cas k 0 0 10 5\r\n"), Some(16..26));
+    // These may be put behind or before another, and what is no value lands nowhere.
+    for input in [&b"append k 0 0 10\r\n"[..], b"ms k 10 MP\r\n", b"set k 0 0 10", b"get k"] {
+        assert_eq!(lands(input), None);
+    }
+
+    let parsed = parse_landed(b"set k 0 0 10\r\n89\r\nmn\r\n", 8, &Limits::default());
+    let Parsed::Done { request: Request::Item(command), consumed } = parsed else { panic!() };
+    let Op::Store(store) = command.op else { panic!() };
+    assert_eq!((store.value, store.landed, store.value_len()), (&b"89"[..], 8, 10));
+    assert_eq!(consumed, 18);
+    let parsed = parse_landed(b"set k 0 0 10\r\n89", 8, &Limits::default());
+    assert!(matches!(parsed, Parsed::Incomplete { need: 18, value: None }));
+    let parsed = parse_landed(b"set k 0 0 10\r\n89abcd", 8, &Limits::default());
+    let Parsed::Done { request: Request::Refused(refusal), .. } = parsed else { panic!() };
+    assert_eq!((refusal.line, refusal.then), ("CLIENT_ERROR bad data chunk", Then::Close));
 }
 
 #[test]
@@ -93,7 +119,7 @@ fn a_value_there_is_no_memory_for_is_skipped() {
     let all = b"set k 0 0 20\r\nfirst half, and more\r\n";
     let Parsed::Done { request, .. } = parse(all, &limits) else { panic!() };
     assert!(matches!(request, Request::Item(_)), "what has come needs no more memory");
-    assert!(matches!(parse(b"set k 0 0 2\r\nv", &limits), Parsed::Incomplete { need: 17 }));
+    assert!(matches!(parse(b"set k 0 0 2\r\nv", &limits), Parsed::Incomplete { need: 17, .. }));
 }
 
 #[test]
@@ -172,7 +198,7 @@ proptest! {
         let cut = cut.index(input.len() + 1);
         let all = format!("{:?}", parse(&input, &LIMITS));
         match parse(&input[..cut], &LIMITS) {
-            Parsed::Incomplete { need } => prop_assert!(need > cut),
+            Parsed::Incomplete { need, .. } => prop_assert!(need > cut),
             done @ Parsed::Done { .. } => prop_assert_eq!(format!("{:?}", done), all),
         }
     }

@@ -1,6 +1,7 @@
 //! A server over a real socket, and a backend that answers at once, later, or when it is told.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
@@ -43,11 +44,13 @@ type Answer = Pin<Box<dyn Future<Output = Outcome<'static>> + Send>>;
 
 impl Session for FakeSession {
     type Pending = Answer;
+    type Landing = Infallible;
 
     fn execute<R: FnOnce(Outcome<'_>)>(
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        _landed: Option<Infallible>,
         now: Seconds,
         respond: R,
     ) -> Option<Answer> {
