@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 /// A flush to come, or the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Flush {
-    /// Its number, and the second from which it holds.
+    /// Its number, of 16 bits and never 0, and the second from which it holds.
     last: AtomicU64,
     asking: Mutex<()>,
 }
@@ -42,7 +42,7 @@ impl Flush {
         // One at a time. Else one to come could take the place of one for now that has not been
         // carried out everywhere, and neither would be.
         let _asking = self.asking.lock();
-        let number = (self.last.load(Relaxed) >> 32).wrapping_add(1);
+        let number = (self.last.load(Relaxed) >> 32) % MOST_NUMBERS + 1;
         let flush = number << 32 | u64::from(at);
         if at == 0 {
             self.last.store(flush, Relaxed);
@@ -65,6 +65,9 @@ impl Flush {
         (flush != 0 && at <= u64::from(now)).then_some(flush)
     }
 }
+
+/// How many numbers of flushes there are. None is told apart from one that long ago.
+const MOST_NUMBERS: u64 = 0xffff;
 
 #[cfg(test)]
 #[cfg(loom)]

@@ -17,7 +17,7 @@
 //!
 //! and from byte 4096 on, for each shard in 32 bytes: the last flush that it has carried out, the
 //! number of the first segment that was begun after that, a cas unique that none given out is above,
-//! and 8 zeros. Numbers are little-endian.
+//! and 8 zeros. Numbers are little-endian; those that change have 48 bits, and 16 of a check.
 //!
 //! A process that is killed leaves all it has written to the kernel, in order. A machine that stops
 //! does not: a file of an earlier boot is believed only if it was closed.
@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::arena::{Arena, Header, PAGE_BYTES, Recovery};
-use crate::field::{get, put};
+use crate::field::{get, get_checked, put, put_checked};
 use crate::options::MAX_SHARDS;
 
 /// How the items of a file are divided.
@@ -120,7 +120,7 @@ impl Image {
             _ => Self::begin(header, geometry),
         };
         let mut header = image.header.lock();
-        put(&mut header, CLOSED, &0_u64.to_le_bytes());
+        put_checked(&mut header, CLOSED, 0, BITS, image.secret);
         put(&mut header, BOOT, &boot());
         // Else a machine that stops might leave the word that it was closed.
         header.sync()?;
@@ -147,6 +147,9 @@ impl Image {
         front.extend_from_slice(&known(seeds).to_le_bytes());
         front.extend_from_slice(&secret.to_le_bytes());
         front.extend_from_slice(&xxh3_64(&front).to_le_bytes());
+        for at in changing(geometry.shards) {
+            put_checked(&mut header, at, 0, BITS, secret);
+        }
         put(&mut header, 0, &front);
         Self { header: Mutex::new(header), secret, seeds, geometry }
     }
@@ -167,17 +170,18 @@ impl Image {
 
     /// The last flush that was asked for.
     pub(crate) fn flush(&self) -> u64 {
-        number(&self.header.lock(), FLUSH)
+        get_checked(&self.header.lock(), FLUSH, BITS, self.secret).unwrap_or_default()
     }
 
     pub(crate) fn note_flush(&self, flush: u64) {
-        put(&mut self.header.lock(), FLUSH, &flush.to_le_bytes());
+        put_checked(&mut self.header.lock(), FLUSH, flush, BITS, self.secret);
     }
 
     pub(crate) fn past(&self, shard: usize) -> Past {
         let header = self.header.lock();
         let at = PAGE_BYTES + shard * PAST_BYTES;
-        let [flushed, first_segment, cas] = [0, 8, 16].map(|field| number(&header, at + field));
+        let [flushed, first_segment, cas] = [0, 8, 16]
+            .map(|field| get_checked(&header, at + field, BITS, self.secret).unwrap_or_default());
         Past { flushed, first_segment, cas }
     }
 
@@ -186,14 +190,16 @@ impl Image {
         let at = PAGE_BYTES + shard * PAST_BYTES;
         let mut header = self.header.lock();
         // Of a flush that is thought not to be done, the segments are gone all the same.
-        put(&mut header, at + 8, &first_segment.to_le_bytes());
-        put(&mut header, at, &flushed.to_le_bytes());
+        put_checked(&mut header, at + 8, first_segment, BITS, self.secret);
+        put_checked(&mut header, at, flushed, BITS, self.secret);
     }
 
     /// A shard will give out no cas unique above this.
     pub(crate) fn note_cas(&self, shard: usize, cas: u64) {
         let at = PAGE_BYTES + shard * PAST_BYTES;
-        put(&mut self.header.lock(), at + 16, &cas.to_le_bytes());
+        // So many are not given out in a lifetime.
+        let cas = cas.min((1 << BITS) - 1);
+        put_checked(&mut self.header.lock(), at + 16, cas, BITS, self.secret);
     }
 
     /// Notes that nothing more is written, and has the system write all of the file to where it is
@@ -201,7 +207,7 @@ impl Image {
     pub(crate) fn close(&self) -> io::Result<()> {
         let mut header = self.header.lock();
         header.sync()?;
-        put(&mut header, CLOSED, &1_u64.to_le_bytes());
+        put_checked(&mut header, CLOSED, 1, BITS, self.secret);
         header.sync()
     }
 }
@@ -237,8 +243,11 @@ impl Found {
 
     /// Why its items are not to be had.
     fn unusable(&self, header: &[u8]) -> Option<&'static str> {
-        let closed = number(header, CLOSED) == 1;
-        if known(self.seeds) != self.known {
+        let get = |at| get_checked(header, at, BITS, self.secret);
+        let closed = get(CLOSED) == Some(1);
+        if changing(self.geometry.shards).any(|at| get(at).is_none()) {
+            Some("its header is damaged")
+        } else if known(self.seeds) != self.known {
             Some("keys were hashed in another way when it was written")
         } else if !closed && header.get(BOOT..BOOT + BOOT_BYTES) != Some(&boot()) {
             Some("the machine stopped before the cache was closed")
@@ -264,18 +273,27 @@ fn boot() -> [u8; BOOT_BYTES] {
     name.first_chunk().copied().unwrap_or([0; BOOT_BYTES])
 }
 
+/// Where the numbers are that change.
+fn changing(shards: usize) -> impl Iterator<Item = usize> {
+    let past = (0..shards).map(|shard| PAGE_BYTES + shard * PAST_BYTES);
+    [CLOSED, FLUSH].into_iter().chain(past.flat_map(|at| [at, at + 8, at + 16]))
+}
+
 fn number(header: &[u8], at: usize) -> u64 {
     get(header, at).map_or(0, u64::from_le_bytes)
 }
 
 const MAGIC: [u8; 8] = *b"larder\0\0";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const CHECK: usize = 72;
 const CLOSED: usize = 80;
 const FLUSH: usize = 88;
 const BOOT: usize = 96;
 const BOOT_BYTES: usize = 36;
 const PAST_BYTES: usize = 32;
+
+/// Of a number that changes.
+const BITS: u32 = 48;
 
 /// The first page, and two for as many shards as there can be.
 const HEADER_BYTES: usize = 3 * PAGE_BYTES;

@@ -2,18 +2,18 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 8 | the file's secret, which nobody knows who could make it part of a value |
-//! | 8 | number in the order in which segments of its shard were begun |
-//! | 2 | shard |
-//! | 1 | log: 0 to 2 are probation, 3 is the main log |
-//! | 1 | 0 |
-//! | 4 | where the next record goes |
-//! | 4, 4 | while a job is at work on it: up to where records were looked at, and where the next that stays goes; else 0 |
+//! | 8 | a checksum of the next eight, which nobody can make who does not know the file's secret |
+//! | 8 | shard (2), and the number in the order in which its segments were begun (6) |
+//! | 8 | where the next record goes (21 bits), log (3: 0 to 2 are probation, 3 is the main log), check |
+//! | 8 | while a job is at work on it: up to where records were looked at, and where the next that stays goes (21 each), else 0; check |
 //!
-//! Numbers are little-endian. Each is written by itself, and after every write the label is true of
-//! the segment: a process may be killed between any two.
+//! Numbers are little-endian, and the first is in the lowest bits. Checks are of the number beside
+//! them, keyed with the secret and the eight bytes that tell the segment from any other. Each eight
+//! bytes are written at once, and after every write the label is true of the segment: a process may
+//! be killed between any two.
+#![expect(clippy::cast_possible_truncation, reason = "an offset has 21 bits")]
 
-use crate::field::{get, put};
+use crate::field::{check, get, get_checked, put, put_checked};
 use crate::policy::Queue;
 
 /// A label as it is read.
@@ -31,33 +31,31 @@ pub(crate) struct Label {
 impl Label {
     /// Writes it to the front of a segment.
     pub(crate) fn write(&self, memory: &mut [u8], secret: u64) {
-        let [shard_low, shard_high] = self.shard.to_le_bytes();
-        let queue = u8::try_from(self.queue.number()).unwrap_or(0);
         let (read, write) = self.job.unwrap_or((0, 0));
+        let identity = self.number << 16 | u64::from(self.shard);
         // Meanwhile it is none.
         erase(memory);
-        put(memory, NUMBER, &self.number.to_le_bytes());
-        put(memory, SHARD, &[shard_low, shard_high, queue, 0]);
-        put_used(memory, self.used);
-        put_job(memory, read, write);
-        put(memory, 0, &secret.to_le_bytes());
+        put(memory, IDENTITY, &identity.to_le_bytes());
+        put_end(memory, secret, self.queue, self.used);
+        put_job(memory, secret, read, write);
+        put(memory, 0, &check(identity, 0, secret).to_le_bytes());
     }
 
     /// The label of a segment; `None` if it has none of this file.
     pub(crate) fn read(memory: &[u8], secret: u64) -> Option<Self> {
-        let is_ours = u64::from_le_bytes(get(memory, 0)?) == secret;
-        let [shard_low, shard_high, queue, 0] = get(memory, SHARD)? else { return None };
-        let (used, read) = (get(memory, USED)?, get(memory, READ)?);
-        let (used, read) = (u32::from_le_bytes(used), u32::from_le_bytes(read));
-        let write = u32::from_le_bytes(get(memory, WRITE)?);
+        let identity = u64::from_le_bytes(get(memory, IDENTITY)?);
+        let is_ours = u64::from_le_bytes(get(memory, 0)?) == check(identity, 0, secret);
+        let [used, queue] = offsets(get_checked(memory, END, END_BITS, secret ^ identity)?);
+        let [read, write] = offsets(get_checked(memory, JOB, JOB_BITS, secret ^ identity)?);
         let in_order = BYTES <= used
             && used as usize <= memory.len()
             && (read == 0 || (BYTES <= write && write <= read && read as usize <= memory.len()));
         (is_ours && in_order).then_some(())?;
+        let [shard_low, shard_high, ..] = identity.to_le_bytes();
         Some(Self {
-            number: u64::from_le_bytes(get(memory, NUMBER)?),
+            number: identity >> 16,
             shard: u16::from_le_bytes([shard_low, shard_high]),
-            queue: Queue::ALL.get(usize::from(queue)).copied()?,
+            queue: Queue::ALL.get(queue as usize).copied()?,
             used,
             job: (read != 0).then_some((read, write)),
         })
@@ -69,25 +67,36 @@ pub(crate) fn erase(memory: &mut [u8]) {
     put(memory, 0, &[0; 8]);
 }
 
-pub(crate) fn put_queue(memory: &mut [u8], queue: Queue) {
-    put(memory, QUEUE, &[u8::try_from(queue.number()).unwrap_or(0)]);
+/// Notes the log of a segment, and where its next record goes.
+pub(crate) fn put_end(memory: &mut [u8], secret: u64, queue: Queue, used: u32) {
+    let end = (queue.number() as u64) << OFFSET_BITS | u64::from(used);
+    put_checked(memory, END, end, END_BITS, secret ^ identity(memory));
 }
 
-pub(crate) fn put_used(memory: &mut [u8], used: u32) {
-    put(memory, USED, &used.to_le_bytes());
+/// Notes how far a job has come; 0 and 0 if none is at work.
+pub(crate) fn put_job(memory: &mut [u8], secret: u64, read: u32, write: u32) {
+    let job = u64::from(write) << OFFSET_BITS | u64::from(read);
+    put_checked(memory, JOB, job, JOB_BITS, secret ^ identity(memory));
 }
 
-/// Notes how far a job has come, both at once; 0 and 0 if none is at work.
-pub(crate) fn put_job(memory: &mut [u8], read: u32, write: u32) {
-    put(memory, READ, &(u64::from(write) << 32 | u64::from(read)).to_le_bytes());
+fn identity(memory: &[u8]) -> u64 {
+    get(memory, IDENTITY).map_or(0, u64::from_le_bytes)
 }
 
-const NUMBER: usize = 8;
-const SHARD: usize = 16;
-const QUEUE: usize = 18;
-const USED: usize = 20;
-const READ: usize = 24;
-const WRITE: usize = 28;
+/// Numbers of as many bits as an offset has, from the lowest on.
+fn offsets(number: u64) -> [u32; 2] {
+    let mask = (1 << OFFSET_BITS) - 1;
+    [0, 1].map(|place| (number >> (place * OFFSET_BITS) & mask) as u32)
+}
+
+const IDENTITY: usize = 8;
+const END: usize = 16;
+const JOB: usize = 24;
+
+/// Offsets go up to the 1 MiB of the largest segment.
+const OFFSET_BITS: u32 = 21;
+const END_BITS: u32 = OFFSET_BITS + 3;
+const JOB_BITS: u32 = 2 * OFFSET_BITS;
 
 /// Bytes of a label.
 pub(crate) const BYTES: u32 = 32;

@@ -417,11 +417,7 @@ impl Logs {
         log.bytes -= bytes;
         log.order.retain(|other| *other != number);
         self.log_mut(to).bytes += bytes;
-        if self.labels.is_some()
-            && let Some(segment) = self.segment_mut(number)
-        {
-            label::put_queue(&mut segment.memory, to);
-        }
+        self.label_end(number);
     }
 
     /// Puts a detached segment at the end of the log it is counted in.
@@ -481,21 +477,28 @@ impl Logs {
     /// A record of so many bytes, with its seal, was written where the next one goes.
     #[inline]
     pub(crate) fn grow(&mut self, number: u32, len: u32) {
-        let labelled = self.labels.is_some();
         let Some(segment) = self.segment_mut(number) else { return };
         segment.used += len;
-        if labelled {
-            label::put_used(&mut segment.memory, segment.used);
+        self.label_end(number);
+    }
+
+    /// Notes in its label what log a segment is in and where it ends.
+    #[inline]
+    fn label_end(&mut self, number: u32) {
+        if let Some(secret) = self.secret()
+            && let Some(segment) = self.segment_mut(number)
+        {
+            label::put_end(&mut segment.memory, secret, segment.queue, segment.used);
         }
     }
 
     /// Notes how far a job has come with a segment. The next process goes on from there.
     #[inline]
     pub(crate) fn note_job(&mut self, number: u32, read: u32, write: u32) {
-        if self.labels.is_some()
+        if let Some(secret) = self.secret()
             && let Some(segment) = self.segment_mut(number)
         {
-            label::put_job(&mut segment.memory, read, write);
+            label::put_job(&mut segment.memory, secret, read, write);
         }
     }
 
@@ -508,13 +511,10 @@ impl Logs {
                 expiry.get_or_insert_default().add(self.weight(&head, &extent));
             }
         }
-        let labelled = self.labels.is_some();
         let Some(segment) = self.segment_mut(number) else { return };
         (segment.used, segment.expiry) = (used, expiry);
-        if labelled {
-            label::put_used(&mut segment.memory, used);
-            label::put_job(&mut segment.memory, 0, 0);
-        }
+        self.label_end(number);
+        self.note_job(number, 0, 0);
     }
 
     /// Seals the record at a place, if records are sealed.

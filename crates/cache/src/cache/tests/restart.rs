@@ -163,15 +163,23 @@ fn a_lower_limit_holds_from_the_start() {
     assert!(matches!(set(&cache, "k", b"v", 0), Outcome::Stored { .. }));
 }
 
+/// Where the segments of a small cache begin, and how many bytes each has.
+const HEADER: u32 = 12 << 10;
+const SEGMENT: u32 = 16 << 10;
+
 #[test]
 fn what_is_damaged_is_not_believed() {
     let (_dir, path) = place();
     let value = |number: u32| format!("{number:>200}").into_bytes();
     let long = |number: u32| format!("{number:>20000}").into_bytes();
     let mut chance = Chance(7);
-    for round in 0..60 {
+    for round in 0..90 {
         let _ = fs::remove_file(&path);
         let (cache, _) = open(&path, 1 << 20, NOW);
+        for number in 0..2000 {
+            // What was there before must not come back, however it was moved meanwhile.
+            set(&cache, &format!("key-{number}"), &value(number)[number as usize % 100 + 1..], 0);
+        }
         for number in 0..2000 {
             set(&cache, &format!("key-{number}"), &value(number), 0);
         }
@@ -186,9 +194,15 @@ fn what_is_damaged_is_not_believed() {
         drop(cache);
         let mut bytes = fs::read(&path).unwrap();
         let end = u32::try_from(bytes.len()).unwrap().min(1 << 20);
-        for _ in 0..1 << (round % 12) {
-            let at = chance.below(end) as usize;
-            bytes[at] ^= 1 << chance.below(8);
+        for _ in 0..1 << (round / 3 % 12) {
+            let at = match round % 3 {
+                // One in the labels alone, or in the numbers of the header that change.
+                0 => HEADER + chance.below(end - HEADER) / SEGMENT * SEGMENT + chance.below(32),
+                1 if chance.below(2) == 0 => 80 + chance.below(52),
+                1 => 4096 + chance.below(4 * 32),
+                _ => chance.below(end),
+            };
+            bytes[at as usize] ^= 1 << chance.below(8);
         }
         if round % 5 == 0 {
             bytes.truncate(chance.below(end) as usize);
