@@ -205,12 +205,11 @@ const TELLING: [&str; 7] = [
     "read_buf_oom",
 ];
 
-/// What each connection's buffers hold beside the limit: 16 KiB of input and 16 KiB of replies.
-const NOT_COUNTED: u64 = 32 << 10;
+/// What each connection's buffers hold beside the limit: 18 KiB of input and 18 KiB of replies.
+const NOT_COUNTED: u64 = 36 << 10;
 
-/// What the allocator keeps for each worker of the buffers that it gave back: as much as a value of
-/// a megabyte came in.
-const KEPT_OF_BUFFERS: u64 = 2 << 20;
+/// What each worker keeps of the buffers that connections gave back.
+const KEPT_OF_BUFFERS: u64 = 1 << 20;
 
 /// Of fewer looks, one may hit upon something by chance.
 const MIN_LOOKS: usize = 20;

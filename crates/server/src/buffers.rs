@@ -11,8 +11,8 @@ pub(crate) const INPUT_BYTES: usize = 18 << 10;
 /// grown at all is not: the next connection would hold more than it asked for.
 const MAX_OUTPUT_BYTES: usize = 128 << 10;
 
-/// How many buffers of each kind a worker keeps.
-const MAX_KEPT: usize = 16;
+/// How many bytes of buffers of each kind a worker keeps: those of 16 busy connections, or more.
+const MAX_KEPT_BYTES: usize = 512 << 10;
 
 thread_local! {
     static INPUTS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
@@ -40,7 +40,8 @@ pub(crate) fn give_output(buffer: Vec<u8>) {
 }
 
 fn keep(kept: &mut Vec<Vec<u8>>, mut buffer: Vec<u8>, most: usize) {
-    if buffer.capacity() > 0 && buffer.capacity() <= most && kept.len() < MAX_KEPT {
+    let bytes = buffer.capacity() + kept.iter().map(Vec::capacity).sum::<usize>();
+    if buffer.capacity() > 0 && buffer.capacity() <= most && bytes <= MAX_KEPT_BYTES {
         buffer.clear();
         kept.push(buffer);
     }
