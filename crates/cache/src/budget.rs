@@ -11,12 +11,18 @@
 //! limit is.
 
 #[cfg(all(loom, test))]
-use loom::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
+use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed},
+};
 #[cfg(not(all(loom, test)))]
 use std::sync::atomic::{AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed};
 
+use std::sync::Arc;
+
 use larder_protocol::Seconds;
-use parking_lot::Mutex;
+#[cfg(not(all(loom, test)))]
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::loans::Loans;
 
@@ -29,6 +35,8 @@ pub(crate) struct Budget {
     in_force: AtomicU64,
     /// What of the limit is lent to others.
     loans: Mutex<Loans>,
+    /// Bytes of pages for values that are coming, which segments and pages count too.
+    landing: Arc<AtomicU64>,
     /// Bytes that shards use beside segments and pages.
     overhead: AtomicU64,
 }
@@ -41,6 +49,7 @@ impl Budget {
             limit: AtomicU64::new(limit),
             in_force: AtomicU64::new(limit),
             loans: Mutex::default(),
+            landing: Arc::default(),
             overhead: AtomicU64::new(0),
         }
     }
@@ -67,15 +76,19 @@ impl Budget {
 
     /// So many bytes more are lent, or fewer. `true` if that changes what is left for segments.
     pub(crate) fn lend(&self, change: i64, now: Seconds) -> bool {
-        let mut loans = self.loans.lock();
+        let mut loans = self.loans();
         let before = loans.set_aside();
         loans.lend(change, now);
         loans.set_aside() != before
     }
 
-    /// Time has passed. `true` if that changes what is left for segments.
-    pub(crate) fn pass(&self, now: Seconds) -> bool {
-        self.lend(0, now)
+    /// Lends so many bytes of pages for a value that is coming; `None` if that and what is set aside
+    /// were more than half of the limit.
+    pub(crate) fn land(&self, bytes: u64) -> Option<Loan> {
+        let most = (self.limit() / 2).checked_sub(self.loans().set_aside())?;
+        let add = |landing: u64| landing.checked_add(bytes).filter(|landing| *landing <= most);
+        self.landing.fetch_update(Relaxed, Relaxed, add).ok()?;
+        Some(Loan { bytes, landing: Arc::clone(&self.landing) })
     }
 
     /// A shard uses so many bytes more beside segments and pages, or fewer.
@@ -93,12 +106,22 @@ impl Budget {
 
     /// What of a limit is set aside for loans, as far as that counts.
     pub(crate) fn lent(&self, limit: u64) -> u64 {
-        self.loans.lock().set_aside().min(limit / 2)
+        self.loans().set_aside().min(limit / 2)
     }
 
     /// One of so many equal parts of the limit, for a shard: to be asked under its lock.
     pub(crate) fn part(&self, shards: usize) -> u64 {
         self.limit() / shards as u64
+    }
+
+    #[cfg(not(all(loom, test)))]
+    fn loans(&self) -> MutexGuard<'_, Loans> {
+        self.loans.lock()
+    }
+
+    #[cfg(all(loom, test))]
+    fn loans(&self) -> MutexGuard<'_, Loans> {
+        self.loans.lock().unwrap()
     }
 
     #[cfg(test)]
@@ -107,8 +130,21 @@ impl Budget {
     }
 }
 
-/// A lower limit is approached by so much at a time: a few milliseconds' worth of small items.
-const STEP_BYTES: u64 = 4 << 20;
+/// Bytes lent for a value that is coming, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Loan {
+    bytes: u64,
+    landing: Arc<AtomicU64>,
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.landing.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
+/// A lower limit is approached by so much at a time: a millisecond's or two of small items.
+const STEP_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 #[cfg(loom)]

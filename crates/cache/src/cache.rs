@@ -141,13 +141,14 @@ impl Cache {
     }
 
     /// Pages for the front of a value of `len` bytes that is still coming. `None` if it has too few,
-    /// or there is no memory.
+    /// or there is no memory: half of the limit stays with the items.
     pub fn land(&self, len: usize, now: Seconds) -> Option<Runway> {
         let paged = paged_len(len);
         if paged == 0 || len as u64 > self.budget.limit() {
             return None;
         }
-        Some(Runway::new(self.take_pages(paged / PAGE_BYTES, now)?))
+        let loan = self.budget.land(paged as u64)?;
+        Some(Runway::new(self.take_pages(paged / PAGE_BYTES, now)?, loan))
     }
 
     /// As [`execute`](Self::execute), of an `op` that stores a value whose front has landed.
@@ -184,9 +185,7 @@ impl Cache {
         let mut spare = None;
         for _ in 0..TRIES {
             let mut shard = self.lock(key.hash, now);
-            if let Some(spare) = spare.take() {
-                shard.put_spare(spare);
-            }
+            shard.swap_spare(&mut spare);
             let done = shard.execute(key, op, now, &mut prepared, respond);
             if self.leave(shard, now) {
                 self.make_way_to_limit(now);
@@ -198,11 +197,15 @@ impl Cache {
                     drop(prepared);
                     prepared = self.prepare(key, op, now);
                 }
-                Lack::Segment => spare = self.make_way_until(|| self.arena.take(), now),
+                Lack::Segment => {
+                    spare = self.make_way_until(|| self.arena.take(), now);
+                    if spare.is_none() {
+                        break;
+                    }
+                }
+                // What was set aside may be needed no longer.
+                Lack::Memory if self.pass(now) => {}
                 Lack::Memory => break,
-            }
-            if lack == Lack::Segment && spare.is_none() {
-                break;
             }
         }
         let mut shard = self.lock(key.hash, now);
@@ -263,13 +266,17 @@ impl Cache {
     /// more to wait for than a step, and no shard is locked for more than some records. It takes a
     /// second for half a gigabyte of small items, and may run beside anything.
     pub fn shrink(&self, now: Seconds) {
-        loop {
-            self.make_way_to_limit(now);
-            if !self.budget.approach_limit() {
-                return;
-            }
+        while self.shrink_a_step(now) {}
+    }
+
+    /// A step of [`shrink`](Self::shrink), of a few milliseconds. `false` if it was the last.
+    pub fn shrink_a_step(&self, now: Seconds) -> bool {
+        self.make_way_to_limit(now);
+        let lower = self.budget.approach_limit();
+        if lower {
             self.set_arena_limit();
         }
+        lower
     }
 
     /// So many bytes more of the limit are used by others, or fewer: the items make do with the
@@ -401,6 +408,7 @@ impl Cache {
 
     /// Has shards give up memory in turn until something is to be had, or nothing more to give up.
     fn make_way_until<T>(&self, wanted: impl Fn() -> Option<T>, now: Seconds) -> Option<T> {
+        self.pass(now);
         let mut idle = 0;
         // Others may take what is given up for this, but not for ever.
         let patience = 64 + 16 * self.arena.in_use() * self.arena.segment_bytes() / PAGE_BYTES;
@@ -408,10 +416,10 @@ impl Cache {
             if let Some(found) = wanted() {
                 return Some(found);
             }
-            if idle > self.shards.len() {
+            if idle > 2 * self.shards.len() {
                 break;
             }
-            idle = if self.make_way(now) { 0 } else { idle + 1 };
+            idle = if self.make_way(idle > 0, now) { 0 } else { idle + 1 };
         }
         None
     }
@@ -421,11 +429,11 @@ impl Cache {
         self.make_way_until(|| (!self.arena.is_above_limit()).then_some(()), now);
     }
 
-    /// Has one shard after another give up memory, of those that hold at least as much as others do
-    /// on average. `false` if the one whose turn it was could not.
-    fn make_way(&self, now: Seconds) -> bool {
+    /// Has one shard after another give up memory: of `any`, or of those that hold at least as much
+    /// as others do on average. `false` if the one whose turn it was could not.
+    fn make_way(&self, any: bool, now: Seconds) -> bool {
         let held = || self.held.iter().map(|held| held.load(Ordering::Relaxed));
-        let mean = held().sum::<u64>() / self.held.len() as u64;
+        let mean = if any { 0 } else { held().sum::<u64>() / self.held.len() as u64 };
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
         let mut from_turn = held().enumerate().cycle().skip(turn).take(self.held.len());
         let chosen = from_turn.find(|(_, held)| *held >= mean).map_or(turn, |(number, _)| number);
@@ -483,9 +491,7 @@ impl Cache {
             && let Some(known) = self.held.get(shard.number())
         {
             known.store(held, Ordering::Relaxed);
-            if self.budget.pass(now) {
-                self.set_arena_limit();
-            }
+            self.pass(now);
         }
         let more = shard.settle();
         if more != 0 {
@@ -493,6 +499,15 @@ impl Cache {
             self.set_arena_limit();
         }
         more > 0 && self.arena.is_above_limit()
+    }
+
+    /// Time has passed. `true` if there is more or less for segments than before.
+    fn pass(&self, now: Seconds) -> bool {
+        let changed = self.budget.lend(0, now);
+        if changed {
+            self.set_arena_limit();
+        }
+        changed
     }
 
     /// Segments get what others leave of the limit.

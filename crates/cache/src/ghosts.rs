@@ -40,23 +40,30 @@ impl Ghosts {
         }
         self.now += 1;
         let (now, unit) = (self.now, self.unit);
-        let Some(bucket) = self.bucket(hash) else { return };
+        let number = self.number(hash);
+        let Some(bucket) = self.buckets.get_mut(number) else { return };
         let age = |ghost: u32| if ghost == 0 { u64::MAX } else { age(ghost, now >> unit) };
         let Some(oldest) = bucket.0.iter_mut().max_by_key(|ghost| age(**ghost)) else { return };
         let when = (now >> unit) as u32 & MAX_AGE;
         *oldest = fingerprint(hash) << 16 | when << 1 | u32::from(from_probation);
     }
 
-    /// Takes out the ghost of this hash, if there is one.
+    /// The ghost of this hash, if there is one.
     #[inline]
-    pub(crate) fn take(&mut self, hash: u64) -> Option<Ghost> {
-        let (now, unit) = (self.now, self.unit);
-        let fingerprint = fingerprint(hash);
-        let ghost = self.bucket(hash)?.0.iter_mut().find(|ghost| **ghost >> 16 == fingerprint)?;
-        let age = age(*ghost, now >> unit) << unit;
-        let from_probation = *ghost & 1 == 1;
-        *ghost = 0;
-        Some(Ghost { from_probation, age })
+    pub(crate) fn find(&self, hash: u64) -> Option<Ghost> {
+        let bucket = self.buckets.get(self.number(hash))?;
+        let ghost = bucket.0.iter().find(|ghost| **ghost >> 16 == fingerprint(hash))?;
+        let age = age(*ghost, self.now >> self.unit) << self.unit;
+        Some(Ghost { from_probation: ghost & 1 == 1, age })
+    }
+
+    /// Forgets the ghost of this hash.
+    pub(crate) fn forget(&mut self, hash: u64) {
+        let number = self.number(hash);
+        let Some(bucket) = self.buckets.get_mut(number) else { return };
+        if let Some(ghost) = bucket.0.iter_mut().find(|ghost| **ghost >> 16 == fingerprint(hash)) {
+            *ghost = 0;
+        }
     }
 
     /// Begins anew with so many buckets. A shard's items are as many as ever, but for the time in
@@ -69,9 +76,8 @@ impl Ghosts {
     }
 
     #[inline]
-    fn bucket(&mut self, hash: u64) -> Option<&mut Bucket> {
-        let number = ((hash >> 32) * self.buckets.len() as u64) >> 32;
-        self.buckets.get_mut(number as usize)
+    fn number(&self, hash: u64) -> usize {
+        (((hash >> 32) * self.buckets.len() as u64) >> 32) as usize
     }
 }
 
@@ -103,15 +109,21 @@ mod tests {
     use super::*;
     use crate::index::tests::mix as hash;
 
+    fn take(ghosts: &mut Ghosts, hash: u64) -> Option<Ghost> {
+        let found = ghosts.find(hash);
+        ghosts.forget(hash);
+        found
+    }
+
     #[test]
     fn one_that_comes_back_is_known_once() {
         let mut ghosts = Ghosts::default();
-        assert_eq!(ghosts.take(hash(1)), None);
+        assert_eq!(take(&mut ghosts, hash(1)), None);
         ghosts.add(hash(1), true, 1000);
         ghosts.add(hash(2), false, 1000);
-        assert_eq!(ghosts.take(hash(1)), Some(Ghost { from_probation: true, age: 1 }));
-        assert_eq!(ghosts.take(hash(1)), None);
-        assert_eq!(ghosts.take(hash(2)), Some(Ghost { from_probation: false, age: 0 }));
+        assert_eq!(take(&mut ghosts, hash(1)), Some(Ghost { from_probation: true, age: 1 }));
+        assert_eq!(take(&mut ghosts, hash(1)), None);
+        assert_eq!(take(&mut ghosts, hash(2)), Some(Ghost { from_probation: false, age: 0 }));
     }
 
     #[test]
@@ -122,7 +134,7 @@ mod tests {
             ghosts.add(hash(number), true, items);
         }
         let mut known = |from: u64, to: u64| {
-            (from..to).filter(|number| ghosts.take(hash(*number)).is_some()).count()
+            (from..to).filter(|number| take(&mut ghosts, hash(*number)).is_some()).count()
         };
         assert!(known(evicted - 4000, evicted) > 3900);
         assert!(known(0, 50_000) < 100);
@@ -136,7 +148,7 @@ mod tests {
             ghosts.add(hash(number), true, items);
         }
         for number in [0, 250_000, 499_000] {
-            let age = ghosts.take(hash(number)).unwrap().age;
+            let age = take(&mut ghosts, hash(number)).unwrap().age;
             assert!(age.abs_diff(499_999 - number) < 1024, "{number}: {age}");
         }
     }

@@ -9,8 +9,8 @@
 //!
 //! Numbers are little-endian, and the first is in the lowest bits. Checks are of the number beside
 //! them, keyed with the secret and the eight bytes that tell the segment from any other. Each eight
-//! bytes are written at once, and after every write the label is true of the segment: a process may
-//! be killed between any two.
+//! bytes are written at once, and after every write the label is true of the segment, or there is none
+//! and its items are gone: a process may be killed between any two.
 #![expect(clippy::cast_possible_truncation, reason = "an offset has 21 bits")]
 
 use crate::field::{check, get, get_checked, put, put_checked};

@@ -80,7 +80,7 @@ impl Segment {
 /// were too many to tell apart. Most segments have one or two.
 #[derive(Debug, Default)]
 struct Expiry {
-    /// Ascending; those of nothing are free.
+    /// Ascending.
     moments: [Weight; MOMENTS],
     /// How many are in use.
     len: u8,

@@ -28,8 +28,7 @@ pub struct Memory {
     /// What is kept of long values beside their pages.
     pub bookkeeping: u64,
     /// Set aside for others, such as buffers of connections: what they have or had in the last second
-    /// or two, as far as it is taken off the items' memory:
-    /// half of the limit at the most.
+    /// or two, as far as it is taken off the items' memory, half of the limit at the most.
     pub lent: u64,
     /// Allowed and not taken.
     pub free: u64,

@@ -5,6 +5,7 @@ use std::fmt;
 use larder_protocol::Landing;
 
 use crate::arena::Pages;
+use crate::budget::Loan;
 
 /// Pages for the front of a value that is still coming: it is written where it will stay.
 pub struct Runway {
@@ -12,12 +13,13 @@ pub struct Runway {
     /// How many runs of pages are full, and how many bytes of the next.
     full: usize,
     written: usize,
+    _loan: Loan,
 }
 
 impl Runway {
-    /// Pages to which nothing was written.
-    pub(crate) fn new(pages: Pages) -> Self {
-        Self { pages, full: 0, written: 0 }
+    /// Pages to which nothing was written, on this loan.
+    pub(crate) fn new(pages: Pages, loan: Loan) -> Self {
+        Self { pages, full: 0, written: 0, _loan: loan }
     }
 
     /// The pages, if all of them were written to.

@@ -76,24 +76,21 @@ impl<'a, B: Backend> Share<'a, B> {
     pub(crate) fn grow_input(&mut self, bytes: usize) -> bool {
         let before = self.input;
         self.put_input(bytes);
-        if self.input <= before || self.is_within_limit() {
+        let limit = self.shared.settings.buffer_memory;
+        if self.input <= before || self.shared.budget.held() <= limit {
             return true;
         }
         self.hold(self.input, before);
         self.lend(self.input, before);
         self.input = before;
         self.shared.budget.refused.fetch_add(1, Ordering::Relaxed);
+        self.shared.budget.make_room(&self.shared.registry, limit);
         false
     }
 
-    /// Asks for so many bytes of the backend's. `false` if that is more than there is.
-    pub(crate) fn take_landing(&mut self, bytes: usize) -> bool {
-        self.put_landing(bytes);
-        let within = self.is_within_limit();
-        if !within {
-            self.put_landing(0);
-        }
-        within
+    /// Whether so many bytes more may be held.
+    pub(crate) fn has_room_for(&self, bytes: usize) -> bool {
+        self.shared.budget.held() + bytes as u64 <= self.shared.settings.buffer_memory
     }
 
     /// It has so many bytes of the backend's.
@@ -104,16 +101,6 @@ impl<'a, B: Backend> Share<'a, B> {
             self.landing = bytes;
             self.note();
         }
-    }
-
-    /// Whether all that is held is within its limit; if not, makes room for the next.
-    fn is_within_limit(&self) -> bool {
-        let limit = self.shared.settings.buffer_memory;
-        let within = self.shared.budget.held() <= limit;
-        if !within {
-            self.shared.budget.make_room(&self.shared.registry, limit);
-        }
-        within
     }
 
     /// The input buffer has this many bytes.
@@ -156,8 +143,9 @@ impl<'a, B: Backend> Share<'a, B> {
         self.lend(self.copied + self.pending, copied + pending);
         (self.replies, self.copied, self.pending) = (replies, copied, pending);
         self.note();
-        if after > before {
-            self.is_within_limit();
+        let limit = self.shared.settings.buffer_memory;
+        if after > before && budget.held() > limit {
+            budget.make_room(&self.shared.registry, limit);
         }
     }
 

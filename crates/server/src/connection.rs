@@ -233,7 +233,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             // What was announced is believed as it comes, eight times what has come: a line alone
             // costs nothing, and a large value is not copied with each doubling.
             let missing = self.need.saturating_sub(self.input.len());
-            let believed = (7 * self.input.len()).max(buffers::INPUT_BYTES);
+            let believed = (7 * self.input.len()).clamp(buffers::INPUT_BYTES, MAX_GROWTH);
             let more = missing.clamp(buffers::INPUT_BYTES, believed);
             self.starved = !self.share.grow_input(self.input.len() + more);
             if self.starved {
@@ -252,11 +252,12 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
     /// Has the front of a value go where it will stay, from what has come of it on. If there is no
     /// room for that, it goes on coming into the input.
     fn land(&mut self, value: Range<usize>) {
-        if value.len() < MIN_LANDED || !self.share.take_landing(value.len()) {
+        if value.len() < MIN_LANDED || !self.share.has_room_for(value.len()) {
             return;
         }
-        self.need -= self.desk.land(value.len(), clock::now());
-        self.share.put_landing(self.desk.landed());
+        let landed = self.desk.land(value.len(), clock::now());
+        self.need -= landed;
+        self.share.put_landing(landed);
         let Some(landing) = &mut self.desk.landing else { return };
         let mut come = self.input.get(value.start..).unwrap_or_default();
         while !come.is_empty() && !landing.room().is_empty() {
@@ -372,6 +373,9 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         self.position = 0;
     }
 }
+
+/// An input buffer grows by no more at once: others wait while room is made for it.
+const MAX_GROWTH: usize = 8 << 20;
 
 /// A shorter value is copied: that costs less than to have it land.
 const MIN_LANDED: usize = 64 << 10;

@@ -22,7 +22,7 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What lines and values are taken. Default: [`Limits::default`].
     pub limits: Limits,
-    /// Bytes that buffers of all connections may hold together, beyond 16 KiB of input and 16 KiB
+    /// Bytes that buffers of all connections may hold together, beyond 18 KiB of input and 18 KiB
     /// of replies each. Past it a value is refused instead of waited for, and the client that has
     /// let most replies lie is disconnected. Default: 64 MiB.
     pub buffer_memory: u64,

@@ -88,7 +88,7 @@ fn what_is_lent_and_given_back_is_there_again() {
             told.lend(-30);
         };
         at_once(&told, &[lend], lend);
-        assert!(told.budget.pass(NOW + 2), "what was set aside is needed no longer");
+        assert!(told.budget.lend(0, NOW + 2), "what was set aside is needed no longer");
         told.tell_arena();
         assert_eq!(told.arena(), 96);
     });

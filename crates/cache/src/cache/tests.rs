@@ -416,19 +416,81 @@ fn a_lower_limit_evicts_at_once() {
 #[test]
 fn what_is_lent_is_made_room_for() {
     let cache = cache(1 << 20);
+    let fill = || {
+        for number in 0..5_000 {
+            set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
+        }
+        used(&cache)
+    };
     cache.lend(600 << 10, NOW);
     cache.lend(-(200 << 10), NOW);
-    for number in 0..5_000 {
-        set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
-    }
-    assert!(used(&cache) <= 624 << 10);
-    cache.lend(2 << 20, NOW);
-    for number in 0..5_000 {
-        set(&cache, &format!("key-{number}"), &[b'x'; 100], 0);
-    }
-    let used = used(&cache);
+    let used = fill();
+    assert!((400 << 10..=512 << 10).contains(&used), "{used}: half of it is set aside");
+    cache.lend(0, NOW + 2);
+    let used = fill();
+    assert!((580 << 10..=624 << 10).contains(&used), "{used}: 400 KiB are lent");
+    cache.lend(2 << 20, NOW + 2);
+    let used = fill();
     assert!((400 << 10..=512 << 10).contains(&used), "{used}: half stays with the items");
     assert_accounts(&cache);
+}
+
+#[test]
+fn what_is_given_back_is_there_again_where_nothing_is_evicted() {
+    let options = Options { memory_limit: 8 << 20, evict: false, shards: Some(4) };
+    let cache = Cache::new(&options);
+    let long = vec![b'x'; 20_000];
+    (0..260).for_each(|number| drop(set(&cache, &format!("key-{number}"), &long, 0)));
+    cache.lend(4 << 20, NOW);
+    cache.lend(-(4 << 20), NOW);
+    let stored = |key: &str, value: &[u8], now: Seconds| {
+        let set = Op::Store(Store { value, ..Store::SET });
+        matches!(told(&cache, key, &set, now), Outcome::Stored { .. })
+    };
+    assert!(!stored("soon", &long, NOW));
+    assert!(stored("later", &long, NOW + 2));
+    cache.lend(4 << 20, NOW + 2);
+    cache.lend(-(4 << 20), NOW + 2);
+    let small =
+        |now| (0..5_000).all(|number| stored(&format!("small-{number}"), &[b'x'; 100], now));
+    assert!(!small(NOW + 2));
+    assert!(small(NOW + 4));
+    assert_accounts(&cache);
+}
+
+#[test]
+fn what_has_expired_makes_room_whichever_shard_has_it() {
+    let options = Options { memory_limit: 8 << 20, evict: false, shards: Some(4) };
+    let cache = Cache::new(&options);
+    let long = vec![b'x'; 100_000];
+    let shard = |key: &str| {
+        let hash = cache.hashing.hash_one(key.as_bytes());
+        std::ptr::eq(cache.shard(hash), &raw const cache.shards[0].0)
+    };
+    // One shard has little, and all of it expires.
+    let mut kept = (0..).map(|number| format!("key-{number}")).filter(|key| !shard(key));
+    let mut brief = (0..).map(|number| format!("key-{number}")).filter(|key| shard(key));
+    for _ in 0..10 {
+        set(&cache, &brief.next().unwrap(), &long, 10);
+    }
+    while matches!(set(&cache, &kept.next().unwrap(), &long, 0), Outcome::Stored { .. }) {}
+    let set = Op::Store(Store { value: &long, ..Store::SET });
+    let stored = told(&cache, &kept.next().unwrap(), &set, NOW + 10);
+    assert!(matches!(stored, Outcome::Stored { .. }));
+}
+
+#[test]
+fn half_stays_with_the_items_whatever_is_coming() {
+    let cache = cache(16 << 20);
+    let landing: Vec<_> = std::iter::from_fn(|| cache.land(1 << 20, NOW)).collect();
+    assert_eq!(landing.len(), 8);
+    drop(landing);
+    cache.lend(6 << 20, NOW);
+    cache.lend(-(6 << 20), NOW);
+    let landing: Vec<_> = std::iter::from_fn(|| cache.land(1 << 20, NOW)).collect();
+    assert_eq!(landing.len(), 2, "what was lent is still set aside");
+    let stored = set(&cache, "k", b"v", 0);
+    assert!(matches!(stored, Outcome::Stored { .. }));
 }
 
 #[test]

@@ -110,9 +110,13 @@ impl Shard {
         }
     }
 
-    /// Gives it a segment for when it needs one.
-    pub(crate) fn put_spare(&mut self, memory: Memory) {
-        self.spare = Some(memory);
+    /// Gives it a segment for when it needs one, in exchange for one that it did not need. That is
+    /// to be dropped outside of the lock.
+    #[inline]
+    pub(crate) fn swap_spare(&mut self, memory: &mut Option<Memory>) {
+        if memory.is_some() {
+            std::mem::swap(&mut self.spare, memory);
+        }
     }
 
     /// When the item was used whose turn to leave is next; of many dead ones before it, the last that
@@ -168,12 +172,12 @@ impl Shard {
 
     /// Whether a segment that it gives up is one that it may take: not above the limit. One with
     /// long values would give up parts of many segments, and one that has little would be left with
-    /// nothing.
+    /// nothing. But if it has no numbers left for segments, another's is of no use to it.
     fn is_self_sufficient(&self) -> bool {
         let part = self.arena.in_use() as u64 / self.shards;
-        self.longs.is_empty()
-            && !self.arena.is_above_limit()
-            && self.logs.len() as u64 >= part - part / 8
+        let has_its_part = self.logs.len() as u64 >= part - part / 8;
+        let may_take = !self.arena.is_above_limit();
+        (self.longs.is_empty() && has_its_part && may_take) || !self.logs.may_begin()
     }
 
     /// Begins a segment at the end of a log, if there is memory for it.

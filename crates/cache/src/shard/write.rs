@@ -9,6 +9,7 @@ use std::sync::Arc;
 use larder_protocol::{Header, NewValue, Piecewise, Seconds};
 
 use super::{Found, Hashed, INDEX_COST, Lack, Preparation, Prepared, Shard, hash_at};
+use crate::ghosts::Ghost;
 use crate::index::Place;
 use crate::log::Weight;
 use crate::policy::{Policy, Queue};
@@ -106,11 +107,19 @@ impl Shard {
         };
         let len = record::record_len(&header, key.key.len(), value_len, map_len);
         let len = self.logs.len_with_seal(len);
-        let queue = self.queue_of_new(key, old.as_ref(), len, value_len);
+        let cost = u64::from(len) + record::paged_len(value_len) as u64 + INDEX_COST;
+        let ghost = if old.is_some() { None } else { self.ghosts.find(key.hash) };
+        let queue = self.queue_of_new(old.as_ref(), ghost, cost);
         self.spared = old.map(|old| old.place);
         let roomy = self.make_room(queue, len, key.hashing, now);
         let spared = self.spared.take();
         let segment = roomy?;
+        if let Some(ghost) = ghost {
+            self.ghosts.forget(key.hash);
+            if ghost.age < self.index.len() as u64 / 10 {
+                self.policy.came_back(ghost.from_probation, cost);
+            }
+        }
         // Its place may have changed as room was made.
         let old = match (old, spared) {
             (Some(old), Some(place)) => {
@@ -198,14 +207,7 @@ impl Shard {
 
     /// Where a new record belongs.
     #[inline]
-    fn queue_of_new(
-        &mut self,
-        key: Hashed<'_>,
-        old: Option<&Found>,
-        len: u32,
-        value_len: usize,
-    ) -> Queue {
-        let cost = u64::from(len) + record::paged_len(value_len) as u64 + INDEX_COST;
+    fn queue_of_new(&self, old: Option<&Found>, ghost: Option<Ghost>, cost: u64) -> Queue {
         let items = self.index.len();
         // The first of all is neither small nor large.
         let mean = if items == 0 { cost } else { self.mean_cost() };
@@ -216,13 +218,8 @@ impl Shard {
                 _ => Policy::probation(cost, mean),
             };
         }
-        match self.ghosts.take(key.hash) {
-            Some(ghost) if ghost.age < items as u64 / 2 => {
-                if ghost.age < items as u64 / 10 {
-                    self.policy.came_back(ghost.from_probation, cost);
-                }
-                Queue::Main
-            }
+        match ghost {
+            Some(ghost) if ghost.age < items as u64 / 2 => Queue::Main,
             _ => Policy::probation(cost, mean),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::future::Pending;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use larder_cache::{Cache, Options, Runway};
 use larder_protocol::{Op, Outcome, Seconds};
@@ -149,9 +150,16 @@ impl Backend for CacheBackend {
     fn set_memory_limit(&self, bytes: u64, now: Seconds) -> Result<(), &'static str> {
         self.cache.set_memory_limit(bytes, now);
         let cache = Arc::clone(&self.cache);
-        // Beside the workers: it can take seconds, and the limit holds for what is new at once.
-        let beside = thread::Builder::new().name("shrink".to_owned());
-        if beside.spawn(move || cache.shrink(now)).is_err() {
+        // Beside the workers, since it can take seconds; and no more than half of the time, since
+        // there may be no processor but theirs.
+        let shrink = move || {
+            let mut begun = Instant::now();
+            while cache.shrink_a_step(now) {
+                thread::sleep(begun.elapsed());
+                begun = Instant::now();
+            }
+        };
+        if thread::Builder::new().name("shrink".to_owned()).spawn(shrink).is_err() {
             self.cache.shrink(now);
         }
         Ok(())

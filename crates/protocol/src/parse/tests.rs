@@ -203,6 +203,42 @@ proptest! {
         }
     }
 
+    /// A request is the same with the front of its value elsewhere.
+    #[test]
+    fn what_has_landed_changes_nothing_else(
+        key in "[a-z]{1,9}",
+        mode in prop::sample::select(vec!["set", "add", "replace", "cas", "ms"]),
+        value in prop::collection::vec(any::<u8>(), 1..9),
+        ends in prop::bool::weighted(0.8),
+        landed in any::<prop::sample::Index>(),
+    ) {
+        let len = value.len();
+        let line = match mode {
+            "ms" => format!("ms {key} {len} T30\r\n"),
+            "cas" => format!("cas {key} 0 0 {len} 7\r\n"),
+            _ => format!("{mode} {key} 0 0 {len}\r\n"),
+        };
+        let end = if ends { &b"\r\nmn\r\n"[..] } else { b"\r+" };
+        let all = [line.as_bytes(), &value, end].concat();
+        let Parsed::Incomplete { value: Some(range), .. } = parse(line.as_bytes(), &Limits::default()) else {
+            return Err(TestCaseError::fail("it may land"));
+        };
+        prop_assert_eq!(&all[range.clone()], &value[..]);
+        let landed = landed.index(len + 1);
+        let rest = [&all[..range.start], &all[range.start + landed..]].concat();
+        let Parsed::Done { request, consumed } = parse(&all, &Limits::default()) else { panic!() };
+        let parsed = parse_landed(&rest, landed, &Limits::default());
+        let Parsed::Done { request: other, consumed: of_rest } = parsed else { panic!() };
+        prop_assert_eq!(consumed, of_rest + landed);
+        let (Request::Item(whole), Request::Item(part)) = (&request, &other) else {
+            prop_assert_eq!(format!("{request:?}"), format!("{other:?}"));
+            return Ok(());
+        };
+        let (Op::Store(whole), Op::Store(part)) = (whole.op, part.op) else { panic!() };
+        prop_assert_eq!(part.landed, landed);
+        prop_assert_eq!(Store { landed: 0, value: &value, ..part }, whole);
+    }
+
     /// Nothing panics, and the parser always gets on.
     #[test]
     fn parsing_gets_on(input in requests()) {
