@@ -120,6 +120,11 @@ impl Walker {
                 }
             })
         })?;
+        if judged.is_none() {
+            // What came is the answer to a later one, so it was carried out by now, and not sooner:
+            // a flush may have begun since the last answer.
+            moment.extend(flushes);
+        }
         let was_value = match judged {
             Some(judged) => judged?,
             None if is_get(command) => {
