@@ -7,6 +7,7 @@ use larder_server::Settings;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::filler::Filler;
 use crate::node::Node;
 use crate::wire::{PATIENCE, Wire};
 
@@ -27,8 +28,9 @@ fn expect(client: &mut Wire, expected: &[u8]) {
 }
 
 fn value_of(len: usize) -> Vec<u8> {
-    let mut rng = StdRng::seed_from_u64(len as u64);
-    (0..len).map(|_| rng.random()).collect()
+    let mut value = Vec::new();
+    Filler::default().put(len as u64, len, &mut value);
+    value
 }
 
 /// A number of `stats`.

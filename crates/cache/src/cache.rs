@@ -144,7 +144,7 @@ impl Cache {
     /// or there is no memory: half of the limit stays with the items.
     pub fn land(&self, len: usize, now: Seconds) -> Option<Runway> {
         let paged = paged_len(len);
-        if paged == 0 || len as u64 > self.budget.limit() {
+        if paged == 0 {
             return None;
         }
         let loan = self.budget.land(paged as u64)?;

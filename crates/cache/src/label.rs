@@ -43,7 +43,7 @@ impl Label {
 
     /// The label of a segment; `None` if it has none of this file.
     pub(crate) fn read(memory: &[u8], secret: u64) -> Option<Self> {
-        let identity = u64::from_le_bytes(get(memory, IDENTITY)?);
+        let identity = identity(memory);
         let is_ours = u64::from_le_bytes(get(memory, 0)?) == check(identity, 0, secret);
         let [used, queue] = offsets(get_checked(memory, END, END_BITS, secret ^ identity)?);
         let [read, write] = offsets(get_checked(memory, JOB, JOB_BITS, secret ^ identity)?);

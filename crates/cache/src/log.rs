@@ -157,7 +157,9 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    fn bytes(&self) -> u64 {
+    /// Bytes in all.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
         u64::from(self.len) + self.paged
     }
 

@@ -80,9 +80,7 @@ impl<'a, B: Backend> Share<'a, B> {
         if self.input <= before || self.shared.budget.held() <= limit {
             return true;
         }
-        self.hold(self.input, before);
-        self.lend(self.input, before);
-        self.input = before;
+        self.change_input(before);
         self.shared.budget.refused.fetch_add(1, Ordering::Relaxed);
         self.shared.budget.make_room(&self.shared.registry, limit);
         false
@@ -108,11 +106,15 @@ impl<'a, B: Backend> Share<'a, B> {
     pub(crate) fn put_input(&mut self, bytes: usize) {
         let bytes = counted(bytes);
         if bytes != self.input {
-            self.hold(self.input, bytes);
-            self.lend(self.input, bytes);
-            self.input = bytes;
+            self.change_input(bytes);
             self.note();
         }
+    }
+
+    fn change_input(&mut self, bytes: usize) {
+        self.hold(self.input, bytes);
+        self.lend(self.input, bytes);
+        self.input = bytes;
     }
 
     /// So many bytes were read: it goes on, unless by so few that it only seems to.
@@ -123,12 +125,12 @@ impl<'a, B: Backend> Share<'a, B> {
         }
     }
 
-    /// Replies that were not taken hold this many bytes, of which so many are pieces, and what
-    /// waits for an answer so many.
+    /// Replies that were not taken hold this many bytes, and so many more of the backend's pieces,
+    /// and what waits for an answer so many.
     #[inline]
-    pub(crate) fn put_output(&mut self, (replies, in_pieces): (usize, usize), pending: usize) {
-        let copied = counted(replies - in_pieces);
-        let (replies, pending) = (counted(replies), counted(pending));
+    pub(crate) fn put_output(&mut self, (copied, in_pieces): (usize, usize), pending: usize) {
+        let replies = counted(copied + in_pieces);
+        let (copied, pending) = (counted(copied), counted(pending));
         if (replies, copied, pending) != (self.replies, self.copied, self.pending) {
             self.change_output(replies, copied, pending);
         }

@@ -77,7 +77,7 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
                     && self.behind + self.last_len() < MAX_UNSENT))
     }
 
-    /// Bytes held by replies that can be written now, and how many of them are a backend's pieces.
+    /// Bytes held by replies that can be written now, and how many more are a backend's pieces.
     pub(crate) fn unsent(&self) -> (usize, usize) {
         self.ready.held()
     }

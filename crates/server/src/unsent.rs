@@ -61,17 +61,16 @@ impl Unsent {
         self.len
     }
 
-    /// How many bytes it holds, also of what others hold too, and how many of them are pieces.
+    /// How many bytes it holds, also of what others hold too, and how many more are in pieces.
     pub(crate) fn held(&self) -> (usize, usize) {
-        let (mut all, mut in_pieces) = (self.bytes.capacity(), 0);
+        let (mut bytes_held, mut in_pieces) = (self.bytes.capacity(), 0);
         for (_, value) in &self.shared {
             match value {
-                Shared::Bytes(bytes) => all += bytes.len(),
+                Shared::Bytes(bytes) => bytes_held += bytes.len(),
                 Shared::Pieces { pieces, .. } => in_pieces += pieces.len(),
             }
         }
-        all += in_pieces;
-        (all, in_pieces)
+        (bytes_held, in_pieces)
     }
 
     /// Puts `other` behind, and leaves it empty.

@@ -373,7 +373,7 @@ impl Shard {
         let weight = self.logs.weight(&found.head, &found.extent);
         let uses = self.index.uses(found.slot);
         let expired = found.head.header.expired(now);
-        let cost = u64::from(weight.len) + weight.paged + INDEX_COST;
+        let cost = weight.bytes() + INDEX_COST;
         let offset = self.logs.offset_of(found.place);
         let stays = if self.spared == Some(found.place) || (job.keeps(offset) && !expired) {
             Some(uses)

@@ -95,19 +95,19 @@ impl Shard {
             NewValue::Append([]) => old.and_then(|old| old.head.pages).map(|pages| pages.number),
             _ => None,
         };
+        let in_pages = record::paged_len(value_len);
         let map_len = match (kept, &*prepared) {
             _ if value_len < MIN_PAGED => 0,
             (Some(number), _) => self.longs.get(number).map_or(0, |long| long.map().len()),
-            (None, Preparation::Made(Prepared { long, .. }))
-                if long.len() == record::paged_len(value_len) =>
-            {
+            (None, Preparation::Made(Prepared { long, .. })) if long.len() == in_pages => {
                 long.map().len()
             }
             _ => return Err(Lack::Memory),
         };
         let len = record::record_len(&header, key.key.len(), value_len, map_len);
         let len = self.logs.len_with_seal(len);
-        let cost = u64::from(len) + record::paged_len(value_len) as u64 + INDEX_COST;
+        let weight = Weight { len, exptime: header.exptime, paged: in_pages as u64 };
+        let cost = weight.bytes() + INDEX_COST;
         let ghost = if old.is_some() { None } else { self.ghosts.find(key.hash) };
         let queue = self.queue_of_new(old.as_ref(), ghost, cost);
         self.spared = old.map(|old| old.place);
@@ -154,19 +154,17 @@ impl Shard {
         let inline = match &from {
             // The rest is all that is not in pages.
             Some((_, rest)) => Inline::New(rest, &[]),
-            None => Inline::of(value, record::paged_len(value_len), old.as_ref()),
+            None => Inline::of(value, in_pages, old.as_ref()),
         };
         let map = long.as_ref().map_or(&[][..], |long| long.map());
         let written = self.write(place, &head, key.key, &inline, map);
         debug_assert!(written.is_some(), "a record has the room that was made for it");
         self.logs.seal(place);
         self.logs.grow(segment, len);
-        let in_pages = record::paged_len(value_len) as u64;
-        let weight = Weight { len, paged: in_pages, exptime: header.exptime };
         self.logs.enter(segment, weight);
         self.payload += (key.key.len() + value_len) as u64;
         if let Queue::Probation(_) = queue {
-            self.policy.arrived += u64::from(len) + in_pages;
+            self.policy.arrived += weight.bytes();
         }
         if let Some(old) = old {
             self.discard(&old, kept);
