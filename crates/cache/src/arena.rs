@@ -176,6 +176,24 @@ impl Arena {
         Some(Pages { runs, arena: Arc::clone(self) })
     }
 
+    /// Whether so many pages are free, of segments that have others in use, that it is worth
+    /// bringing those together.
+    pub(crate) fn is_scattered(&self) -> bool {
+        self.state.lock().ledger.is_scattered()
+    }
+
+    /// As many pages as these, elsewhere, if those are in a segment that is half empty and another
+    /// that is no emptier has the room.
+    pub(crate) fn take_denser<'a>(
+        self: &Arc<Self>,
+        pages: impl Iterator<Item = &'a Pages> + Clone,
+    ) -> Option<Pages> {
+        let mut state = self.state.lock();
+        let held = state.ledger.take_denser(pages.flat_map(Pages::numbers))?;
+        let runs = held.into_iter().map(|held| state.run(held)).collect();
+        Some(Pages { runs, arena: Arc::clone(self) })
+    }
+
     fn give<'a>(&self, runs: impl DoubleEndedIterator<Item = &'a Run>) {
         let mut state = self.state.lock();
         // The first is given back last, and so it is the first to be taken again.
@@ -343,7 +361,7 @@ impl Pages {
     }
 
     /// Which pages of the arena these are, run by run, in a file also to the next process.
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = Range<u32>> {
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = Range<u32>> + Clone {
         self.runs.iter().map(|run| run.held.numbers())
     }
 }

@@ -1,34 +1,37 @@
 //! The shards as one cache, and the memory they share.
 //!
+//! - `values`: large values, whose pages are written before a shard is locked
+//! - `room`: how shards make room for each other, and for what is lent
 //! - `crawl`: a walk over all items
 //! - `census`: what is held, and in what state
+//! - `restore`: empty shards filled with what a file has
 
-use std::num::NonZero;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::{fmt, io, thread};
+use std::{fmt, io};
 
 use ahash::RandomState;
-use larder_protocol::{Mode, Op, Outcome, Piecewise, Seconds};
+use larder_protocol::{Op, Outcome, Seconds};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::arena::{Arena, PAGE_BYTES, Pages, Recovery};
+use crate::arena::Arena;
 use crate::budget::Budget;
 use crate::flush::Flush;
 use crate::image::{Geometry, Image, Opened};
-use crate::label::Label;
-use crate::long::{self, Long};
+use crate::long::Long;
 use crate::options::Options;
-use crate::record::{MIN_PAGED, paged_len};
 use crate::restored::Restored;
 use crate::runway::Runway;
-use crate::shard::{Before, Given, Hashed, Lack, Preparation, Prepared, Shard};
+use crate::shard::{Hashed, Lack, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
 mod census;
 mod crawl;
+mod restore;
+mod room;
+mod values;
 
 /// Items in memory, up to a limit.
 pub struct Cache {
@@ -57,6 +60,15 @@ struct Locked<'a> {
     // Unlocked before the rest is dropped, which may take long.
     shard: MutexGuard<'a, Shard>,
     _flushed: Option<Box<Shard>>,
+}
+
+/// What became known of a shard as it was left.
+#[derive(Clone, Copy)]
+struct Left {
+    /// Segments have to make way for what it uses beside them.
+    over: bool,
+    /// It holds more or fewer bytes of segments and pages than before.
+    news_of_held: bool,
 }
 
 impl Cache {
@@ -88,7 +100,8 @@ impl Cache {
             shards.map(|number| Shard::in_file(number, &image, &arena, options.evict)).collect();
         // Nothing goes back to the system before it is known what is of use.
         arena.set_limit(|| usize::MAX);
-        let (recovery, mut restored) = restore(&mut shards, recovery, &image, &hashing, now);
+        let (recovery, mut restored) =
+            restore::restore(&mut shards, recovery, &image, &hashing, now);
         restored.unusable = unusable;
         // Nothing is free until it is known what the items make do with.
         recovery.finish(0);
@@ -140,17 +153,6 @@ impl Cache {
         self.carry_out(key, op, prepared, now, respond);
     }
 
-    /// Pages for the front of a value of `len` bytes that is still coming. `None` if it has too few,
-    /// or there is no memory: half of the limit stays with the items.
-    pub fn land(&self, len: usize, now: Seconds) -> Option<Runway> {
-        let paged = paged_len(len);
-        if paged == 0 {
-            return None;
-        }
-        let loan = self.budget.land(paged as u64)?;
-        Some(Runway::new(self.take_pages(paged / PAGE_BYTES, now)?, loan))
-    }
-
     /// As [`execute`](Self::execute), of an `op` that stores a value whose front has landed.
     pub fn execute_landed<R>(
         &self,
@@ -187,8 +189,12 @@ impl Cache {
             let mut shard = self.lock(key.hash, now);
             shard.swap_spare(&mut spare);
             let done = shard.execute(key, op, now, &mut prepared, respond);
-            if self.leave(shard, now) {
+            let left = self.leave(shard, now);
+            if left.over {
                 self.make_way_to_limit(now);
+            }
+            if left.news_of_held && self.arena.is_scattered() {
+                self.gather(self.shard(key.hash), now);
             }
             let Err((lack, unanswered)) = done else { return };
             respond = unanswered;
@@ -262,32 +268,6 @@ impl Cache {
         self.share_out(now);
     }
 
-    /// Gives up all that is above the limit: step by step, so that who stores meanwhile never has
-    /// more to wait for than a step, and no shard is locked for more than some records. It takes a
-    /// second for half a gigabyte of small items, and may run beside anything.
-    pub fn shrink(&self, now: Seconds) {
-        while self.shrink_a_step(now) {}
-    }
-
-    /// A step of [`shrink`](Self::shrink), of a few milliseconds. `false` if it was the last.
-    pub fn shrink_a_step(&self, now: Seconds) -> bool {
-        self.make_way_to_limit(now);
-        let lower = self.budget.approach_limit();
-        if lower {
-            self.set_arena_limit();
-        }
-        lower
-    }
-
-    /// So many bytes more of the limit are used by others, or fewer: the items make do with the
-    /// rest, and have back in a second or two what is no longer used. Half of the limit stays theirs.
-    pub fn lend(&self, change: i64, now: Seconds) {
-        if self.budget.lend(change, now) {
-            self.set_arena_limit();
-            self.make_way_to_limit(now);
-        }
-    }
-
     /// What is counted, over all shards.
     pub fn stats(&self, now: Seconds) -> Stats {
         let mut stats = Stats { memory_limit: self.budget.limit(), ..Stats::default() };
@@ -308,146 +288,6 @@ impl Cache {
     pub fn reset_stats(&self) {
         for shard in &self.shards {
             shard.0.lock().reset_stats();
-        }
-    }
-
-    /// Writes what of a value belongs in pages, if there is that much of it. No lock is held.
-    fn prepare(&self, key: Hashed<'_>, op: &Op<'_>, now: Seconds) -> Preparation {
-        let Op::Store(store) = op else { return Preparation::None };
-        if store.landed > 0 {
-            // It came with its pages, and they cannot be made again.
-            return Preparation::Failed;
-        }
-        let value = store.value;
-        let conditional = store.mode != Mode::Set || store.compare.is_some();
-        // Nothing is evicted for what is not stored.
-        if conditional
-            && value.len() >= MIN_PAGED
-            && !self.lock(key.hash, now).would_put_at(key, op, now)
-        {
-            return Preparation::None;
-        }
-        let adds = matches!(store.mode, Mode::Append | Mode::Prepend);
-        let before =
-            if adds { self.lock(key.hash, now).before(key, value.len(), now) } else { None };
-        let Some(before) = before else {
-            let paged = paged_len(value.len());
-            if paged == 0 {
-                return Preparation::None;
-            }
-            let long = self.extend(Long::default(), &[value], paged, now);
-            return long.map_or(Preparation::Failed, |long| {
-                Preparation::Made(Prepared { long, from: None })
-            });
-        };
-        let Before { long: old, inline } = &before;
-        let inline = inline.as_slice();
-        let old_paged = old.as_deref().map_or(0, Piecewise::len);
-        let paged = paged_len(old_paged + inline.len() + value.len());
-        let pieces = || (0..).map_while(|number| old.as_deref()?.piece(number));
-        let (long, parts) = if store.mode == Mode::Append {
-            // What is in pages already stays there.
-            (old.as_deref().cloned().unwrap_or_default(), vec![inline, value])
-        } else {
-            (Long::default(), [value].into_iter().chain(pieces()).chain([inline]).collect())
-        };
-        let paged_of_parts = paged - long.len();
-        let Some(long) = self.extend(long, &parts, paged, now) else {
-            return Preparation::Failed;
-        };
-        let mut rest = Vec::with_capacity(PAGE_BYTES);
-        let mut at = 0;
-        for part in parts {
-            let paged = paged_of_parts.saturating_sub(at).min(part.len());
-            rest.extend_from_slice(part.get(paged..).unwrap_or_default());
-            at += part.len();
-        }
-        Preparation::Made(Prepared { long, from: Some((before, rest)) })
-    }
-
-    /// Adds to `long` what it lacks of `len` bytes, from `parts`. `None` if there is no memory.
-    fn extend(&self, long: Long, parts: &[&[u8]], len: usize, now: Seconds) -> Option<Long> {
-        let lacking = len - long.len();
-        if lacking == 0 {
-            return Some(long);
-        }
-        if len as u64 > self.budget.limit() {
-            // Not worth emptying the cache for.
-            return None;
-        }
-        let mut pages = self.take_pages(lacking / PAGE_BYTES, now)?;
-        let mut parts = parts.iter().copied();
-        let mut part: &[u8] = &[];
-        for mut run in pages.runs_mut() {
-            while !run.is_empty() {
-                while part.is_empty() {
-                    part = parts.next()?;
-                }
-                let (copied, later) = part.split_at(part.len().min(run.len()));
-                let (room, rest) = run.split_at_mut(copied.len());
-                room.copy_from_slice(copied);
-                (part, run) = (later, rest);
-            }
-        }
-        Some(self.add_pages(long, pages))
-    }
-
-    fn add_pages(&self, long: Long, pages: Pages) -> Long {
-        let check = self.image.as_ref().map(|image| long::checksum(&pages, image.secret()));
-        long.extended(pages, check)
-    }
-
-    /// Takes pages, and makes room for them if there is none.
-    fn take_pages(&self, number: usize, now: Seconds) -> Option<Pages> {
-        let segments = (number * PAGE_BYTES).div_ceil(self.arena.segment_bytes());
-        if segments > self.arena.limit() {
-            return None;
-        }
-        self.make_way_until(|| self.arena.take_pages(number), now)
-    }
-
-    /// Has shards give up memory in turn until something is to be had, or nothing more to give up.
-    fn make_way_until<T>(&self, wanted: impl Fn() -> Option<T>, now: Seconds) -> Option<T> {
-        self.pass(now);
-        let mut idle = 0;
-        // Others may take what is given up for this, but not for ever.
-        let patience = 64 + 16 * self.arena.in_use() * self.arena.segment_bytes() / PAGE_BYTES;
-        for _ in 0..patience {
-            if let Some(found) = wanted() {
-                return Some(found);
-            }
-            if idle > 2 * self.shards.len() {
-                break;
-            }
-            idle = if self.make_way(idle > 0, now) { 0 } else { idle + 1 };
-        }
-        None
-    }
-
-    /// Has shards give up memory until what is in use is within the limit.
-    fn make_way_to_limit(&self, now: Seconds) {
-        self.make_way_until(|| (!self.arena.is_above_limit()).then_some(()), now);
-    }
-
-    /// Has one shard after another give up memory: of `any`, or of those that hold at least as much
-    /// as others do on average. `false` if the one whose turn it was could not.
-    fn make_way(&self, any: bool, now: Seconds) -> bool {
-        let held = || self.held.iter().map(|held| held.load(Ordering::Relaxed));
-        let mean = if any { 0 } else { held().sum::<u64>() / self.held.len() as u64 };
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
-        let mut from_turn = held().enumerate().cycle().skip(turn).take(self.held.len());
-        let chosen = from_turn.find(|(_, held)| *held >= mean).map_or(turn, |(number, _)| number);
-        let Some(shard) = self.shards.get(chosen) else { return false };
-        loop {
-            // Locked for a short time only, and again.
-            let mut shard = self.enter(&shard.0, now);
-            let given = shard.give_up_some(&self.hashing, now);
-            self.leave(shard, now);
-            match given {
-                Given::Not => {}
-                Given::Something => return true,
-                Given::Nothing => return false,
-            }
         }
     }
 
@@ -472,22 +312,21 @@ impl Cache {
         Locked { shard, _flushed: flushed }
     }
 
-    /// Accounts for a shard, unlocks it, and then drops what is gone from it. `true` if segments
-    /// have to make way for what it uses beside them.
+    /// Accounts for a shard, unlocks it, and then drops what is gone from it.
     #[inline]
-    fn leave(&self, mut shard: Locked<'_>, now: Seconds) -> bool {
-        let over = self.settle(&mut shard, now);
+    fn leave(&self, mut shard: Locked<'_>, now: Seconds) -> Left {
+        let left = self.settle(&mut shard, now);
         let remains = shard.take_remains();
         drop(shard);
         drop(remains);
-        over
+        left
     }
 
-    /// Accounts for what a shard uses beside segments and pages. `true` if segments have to make
-    /// way for it.
+    /// Accounts for what a shard holds, and what it uses beside that.
     #[inline]
-    fn settle(&self, shard: &mut Shard, now: Seconds) -> bool {
-        if let Some(held) = shard.news_of_held()
+    fn settle(&self, shard: &mut Shard, now: Seconds) -> Left {
+        let held = shard.news_of_held();
+        if let Some(held) = held
             && let Some(known) = self.held.get(shard.number())
         {
             known.store(held, Ordering::Relaxed);
@@ -498,7 +337,7 @@ impl Cache {
             self.budget.settle(more);
             self.set_arena_limit();
         }
-        more > 0 && self.arena.is_above_limit()
+        Left { over: more > 0 && self.arena.is_above_limit(), news_of_held: held.is_some() }
     }
 
     /// Time has passed. `true` if there is more or less for segments than before.
@@ -523,44 +362,6 @@ impl Cache {
             shard.set_budget(self.budget.part(self.shards.len()));
         }
     }
-}
-
-/// Fills empty shards with what a file has: several at a time, as many as there are processors.
-fn restore(
-    shards: &mut [Shard],
-    mut recovery: Recovery,
-    image: &Image,
-    hashing: &RandomState,
-    now: Seconds,
-) -> (Recovery, Restored) {
-    let mut segments: Vec<_> = shards.iter().map(|_| Vec::new()).collect();
-    for number in 0..recovery.segments() {
-        let memory = recovery.segment(number);
-        let Some(label) = memory.and_then(|memory| Label::read(memory, image.secret())) else {
-            continue;
-        };
-        let shard = usize::from(label.shard);
-        let Some(its) = segments.get_mut(shard) else { continue };
-        if label.number >= image.past(shard).first_segment {
-            its.extend(recovery.claim(number).map(|memory| (label, memory)));
-        }
-    }
-    let recovery = Mutex::new(recovery);
-    let restored = Mutex::new(Restored::default());
-    let tasks = Mutex::new(shards.iter_mut().zip(segments));
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let Some((shard, segments)) = tasks.lock().next() else { return };
-                    let found = shard.restore(segments, &recovery, hashing, now);
-                    restored.lock().add(&found);
-                }
-            });
-        }
-    });
-    (recovery.into_inner(), restored.into_inner())
 }
 
 /// So many keys at most are expected at once: a processor has not many more accesses under way.

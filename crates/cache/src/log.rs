@@ -1,4 +1,8 @@
 //! The segments of a shard, and the order they were written in.
+//!
+//! - `segment`: one of them, and what is known of its records
+//! - `expiry`: when those expire
+//! - `records`: those, one after the other
 #![expect(
     clippy::cast_possible_truncation,
     reason = "offsets are within a segment, of at most 1 MiB"
@@ -15,159 +19,13 @@ use crate::label::{self, Label};
 use crate::policy::Queue;
 use crate::record::{self, Extent, Head};
 
-/// Memory that records are appended to, and what is known of them.
-#[repr(C)]
-pub(crate) struct Segment {
-    pub(crate) memory: Memory,
-    /// How many bytes had arrived on probation when it was begun.
-    pub(crate) begun: u64,
-    pub(crate) queue: Queue,
-    /// Where its records begin: behind the label that it has in a file.
-    start: u32,
-    /// Where the next record goes.
-    pub(crate) used: u32,
-    /// Bytes of records that are still wanted, as far as is known.
-    pub(crate) live: u32,
-    /// When it came to the end of its log.
-    pub(crate) begun_at: Seconds,
-    /// Bytes of pages that belong to its records.
-    pub(crate) paged: u64,
-    /// When those expire that do. Most segments have none that do.
-    expiry: Option<Box<Expiry>>,
-}
+mod expiry;
+mod records;
+mod segment;
 
-impl Segment {
-    fn new(memory: Memory, queue: Queue, begun: u64, begun_at: Seconds, start: u32) -> Self {
-        let used = start;
-        Self { memory, begun, queue, start, used, live: 0, begun_at, paged: 0, expiry: None }
-    }
-
-    /// Bytes of its records, wanted or not.
-    pub(crate) fn written(&self) -> u32 {
-        self.used - self.start
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.written() == 0
-    }
-
-    #[inline]
-    pub(crate) fn room(&self) -> usize {
-        self.memory.len() - self.used as usize
-    }
-
-    /// Whether it is about time to make room for the next: enough is left for that to be done before
-    /// it is full, so little that what is freed does not lie idle for long.
-    #[inline]
-    pub(crate) fn is_nearly_full(&self) -> bool {
-        self.room() < self.memory.len() / 8
-    }
-
-    /// Bytes that hold nothing wanted at `now`, as near as is known: of its records, and of their
-    /// pages.
-    pub(crate) fn dead(&self, now: Seconds) -> (u32, u64) {
-        let (records, paged) = self.expiry.as_ref().map_or((0, 0), |expiry| expiry.before(now));
-        (self.written() - self.live + records.min(self.live), paged.min(self.paged))
-    }
-
-    /// Bytes of its records and their pages.
-    fn bytes(&self) -> u64 {
-        u64::from(self.live) + self.paged
-    }
-}
-
-/// How much of a segment expires when: a few moments, each of which stands for those before it that
-/// were too many to tell apart. Most segments have one or two.
-#[derive(Debug, Default)]
-struct Expiry {
-    /// Ascending.
-    moments: [Weight; MOMENTS],
-    /// How many are in use.
-    len: u8,
-}
-
-impl Expiry {
-    fn add(&mut self, weight: Weight) {
-        let len = usize::from(self.len);
-        let used = self.moments.get_mut(..len).unwrap_or_default();
-        let at = used.partition_point(|moment| moment.exptime < weight.exptime);
-        if let Some(moment) = used.get_mut(at)
-            && moment.exptime == weight.exptime
-        {
-            moment.add(weight);
-            return;
-        }
-        if len == MOMENTS {
-            self.join_closest();
-            return self.add(weight);
-        }
-        self.len += 1;
-        if let Some(tail) = self.moments.get_mut(at..=len) {
-            tail.rotate_right(1);
-            if let Some(first) = tail.first_mut() {
-                *first = weight;
-            }
-        }
-    }
-
-    /// Makes one of the two that are closest: the later, since what is not yet expired must not
-    /// count as if it were.
-    fn join_closest(&mut self) {
-        let gaps = self.moments.windows(2).enumerate().filter_map(|(at, pair)| match pair {
-            [earlier, later] => Some((later.exptime - earlier.exptime, at)),
-            _ => None,
-        });
-        let Some((_, at)) = gaps.min() else { return };
-        let Some(joined) = self.moments.get(at).copied() else { return };
-        self.moments.copy_within(at + 1.., at);
-        self.len -= 1;
-        if let Some(moment) = self.moments.get_mut(at) {
-            moment.add(joined);
-        }
-    }
-
-    /// What was added with this exptime is in the first moment that is no earlier.
-    fn take(&mut self, weight: Weight) {
-        let used = self.moments.get_mut(..usize::from(self.len)).unwrap_or_default();
-        if let Some(moment) = used.iter_mut().find(|moment| moment.exptime >= weight.exptime) {
-            moment.len = moment.len.saturating_sub(weight.len);
-            moment.paged = moment.paged.saturating_sub(weight.paged);
-        }
-    }
-
-    /// Bytes of records, and of their pages.
-    fn before(&self, now: Seconds) -> (u32, u64) {
-        let used = self.moments.get(..usize::from(self.len)).unwrap_or_default();
-        let expired = used.iter().take_while(|moment| moment.exptime <= now);
-        expired.fold((0, 0), |(len, paged), moment| (len + moment.len, paged + moment.paged))
-    }
-}
-
-/// Enough to tell apart the TTLs of a site's few kinds of items.
-const MOMENTS: usize = 8;
-
-/// What a record means to the segment it is in, or what some mean together.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Weight {
-    /// Bytes of the record.
-    pub(crate) len: u32,
-    pub(crate) exptime: Seconds,
-    /// Bytes in pages.
-    pub(crate) paged: u64,
-}
-
-impl Weight {
-    /// Bytes in all.
-    #[inline]
-    pub(crate) fn bytes(&self) -> u64 {
-        u64::from(self.len) + self.paged
-    }
-
-    fn add(&mut self, other: Self) {
-        self.len += other.len;
-        self.paged += other.paged;
-    }
-}
+use expiry::Expiry;
+use records::Records;
+pub(crate) use segment::{Segment, Weight};
 
 /// The segments of a shard by number, and its logs of them.
 pub(crate) struct Logs {
@@ -350,6 +208,17 @@ impl Logs {
     #[inline]
     pub(crate) fn newest(&self, queue: Queue) -> Option<u32> {
         self.log(queue).order.back().copied()
+    }
+
+    /// The segment of a log that a record of `len` bytes is appended to. It is one of the last two:
+    /// what stays of a segment that was looked through comes to the end of the log with room left,
+    /// and behind one that was begun meanwhile.
+    #[inline]
+    pub(crate) fn roomy(&self, queue: Queue, len: u32) -> Option<u32> {
+        let has_room = |number: &u32| {
+            self.segment(*number).is_some_and(|segment| segment.room() >= len as usize)
+        };
+        self.log(queue).order.iter().rev().take(2).copied().find(has_room)
     }
 
     /// The segment whose turn is next, and whether it is also the newest.
@@ -606,27 +475,5 @@ impl Logs {
     }
 }
 
-/// The records of a part of a segment, dead or not. What cannot be one ends it.
-pub(crate) struct Records<'a> {
-    memory: &'a [u8],
-    /// Where the next seal begins.
-    at: u32,
-    seal: u32,
-}
-
-impl Iterator for Records<'_> {
-    /// Where its seal begins, its head, and the extent from its place.
-    type Item = (u32, Head, Extent);
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let at = self.at;
-        let bytes = self.memory.get((at + self.seal) as usize..)?;
-        let (head, extent) = Head::read(bytes)?;
-        if extent.end > bytes.len() {
-            return None;
-        }
-        self.at = at + self.seal + extent.end as u32;
-        Some((at, head, extent))
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,11 @@ impl Long {
         self
     }
 
+    /// The pages, group by group.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = &Pages> + Clone {
+        self.groups.iter().map(|group| &*group.pages)
+    }
+
     /// Where the pages of a file are that it has.
     pub(crate) fn map(&self) -> &[u8] {
         &self.map
@@ -131,14 +136,30 @@ impl Piecewise for Long {
 /// The long values of a shard, by the number that is in their records.
 #[derive(Debug, Default)]
 pub(crate) struct Longs {
-    values: Vec<Option<Arc<Long>>>,
+    values: Vec<Option<Numbered>>,
     vacant: Vec<u32>,
     overhead: u64,
+    /// The next that is looked at by [`survey`](Self::survey).
+    next: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Numbered {
+    long: Arc<Long>,
+    /// By which its record is found.
+    hash: u64,
+}
+
+/// A long value and where it was found.
+pub(crate) struct Sighting {
+    pub(crate) number: u32,
+    pub(crate) hash: u64,
+    pub(crate) long: Arc<Long>,
 }
 
 impl Longs {
     /// Puts a value where it was in another process; `false` if there is one already.
-    pub(crate) fn restore(&mut self, number: u32, long: Long) -> bool {
+    pub(crate) fn restore(&mut self, number: u32, hash: u64, long: Long) -> bool {
         let overhead = long.overhead();
         let at = number as usize;
         if at >= MOST_RESTORED {
@@ -148,7 +169,7 @@ impl Longs {
             self.values.resize(at + 1, None);
         }
         match self.values.get_mut(at) {
-            Some(place @ None) => *place = Some(Arc::new(long)),
+            Some(place @ None) => *place = Some(Numbered { long: Arc::new(long), hash }),
             _ => return false,
         }
         self.overhead += overhead;
@@ -161,29 +182,58 @@ impl Longs {
         self.vacant = free.map(|(number, _)| number).collect();
     }
 
-    pub(crate) fn insert(&mut self, long: Arc<Long>) -> u32 {
+    /// Adds the value of a key of this hash. Its number.
+    pub(crate) fn insert(&mut self, hash: u64, long: Arc<Long>) -> u32 {
         self.overhead += long.overhead();
-        let long = Some(long);
+        let value = Some(Numbered { long, hash });
         if let Some(number) = self.vacant.pop() {
             if let Some(place) = self.values.get_mut(number as usize) {
-                *place = long;
+                *place = value;
             }
             return number;
         }
-        self.values.push(long);
+        self.values.push(value);
         u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// Takes a value out. It may be long to drop: not under a lock.
     pub(crate) fn remove(&mut self, number: u32) -> Option<Arc<Long>> {
-        let long = self.values.get_mut(number as usize)?.take()?;
+        let Numbered { long, .. } = self.values.get_mut(number as usize)?.take()?;
         self.overhead -= long.overhead();
         self.vacant.push(number);
         Some(long)
     }
 
+    /// Has another be the value of this number: the same bytes in other pages. The old one, as with
+    /// [`remove`](Self::remove).
+    pub(crate) fn replace(&mut self, number: u32, long: Arc<Long>) -> Option<Arc<Long>> {
+        let place = self.values.get_mut(number as usize)?.as_mut()?;
+        self.overhead = self.overhead + long.overhead() - place.long.overhead();
+        Some(std::mem::replace(&mut place.long, long))
+    }
+
     pub(crate) fn get(&self, number: u32) -> Option<&Arc<Long>> {
-        self.values.get(number as usize)?.as_ref()
+        self.values.get(number as usize)?.as_ref().map(|value| &value.long)
+    }
+
+    /// Looks at the next few values, of all one after the other: the first of them that `is`.
+    pub(crate) fn survey<T>(
+        &mut self,
+        mut is: impl FnMut(&Long) -> Option<T>,
+    ) -> Option<(Sighting, T)> {
+        for _ in 0..self.values.len().min(SURVEYED) {
+            let number = self.next;
+            self.next = (number + 1) % self.values.len();
+            let Some(Numbered { long, hash }) = self.values.get(number).and_then(Option::as_ref)
+            else {
+                continue;
+            };
+            if let Some(found) = is(long) {
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                return Some((Sighting { number, hash: *hash, long: Arc::clone(long) }, found));
+            }
+        }
+        None
     }
 
     /// The value as it is handed out.
@@ -198,7 +248,9 @@ impl Longs {
 
     /// Bytes of memory they take beside their pages, about.
     pub(crate) fn overhead(&self) -> u64 {
-        self.overhead + (self.values.capacity() * 8 + self.vacant.capacity() * 4) as u64
+        self.overhead
+            + (self.values.capacity() * size_of::<Option<Numbered>>() + self.vacant.capacity() * 4)
+                as u64
     }
 
     #[cfg(test)]
@@ -206,6 +258,9 @@ impl Longs {
         self.values.iter().flatten().count()
     }
 }
+
+/// So many values are looked at under one lock.
+const SURVEYED: usize = 64;
 
 /// No file has more: a shard is of 4 GiB, and a long value of two pages.
 const MOST_RESTORED: usize = 1 << 20;

@@ -2,6 +2,7 @@
 //!
 //! - `write`: how records are written
 //! - `reclaim`: how room is made
+//! - `gather`: how long values are brought together
 //! - `crawl`: what a walk over all items is shown
 //! - `census`: what is told of its state
 //! - `restore`: what another process has left
@@ -30,6 +31,7 @@ use crate::stats::Stats;
 mod audit;
 mod census;
 mod crawl;
+mod gather;
 mod reclaim;
 mod restore;
 mod write;

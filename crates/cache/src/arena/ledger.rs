@@ -46,6 +46,9 @@ pub(super) struct Held {
     pages: u32,
 }
 
+/// One page in so many is as many as there always are.
+const SCATTERED: usize = 32;
+
 impl Held {
     pub(super) fn first(&self) -> u32 {
         self.first
@@ -94,6 +97,13 @@ impl Ledger {
     /// Pages that are free while others of their segments are held.
     pub(super) fn loose_pages(&self) -> usize {
         self.loose_pages
+    }
+
+    /// Whether so many pages are loose that whole segments are to be had by bringing together what is
+    /// held around them, and few are to be had otherwise.
+    pub(super) fn is_scattered(&self) -> bool {
+        let pages = |segments: usize| segments * self.pages_per_segment as usize;
+        self.loose_pages > pages(self.in_use) / SCATTERED && self.loose_pages > pages(self.room())
     }
 
     /// How many segments may be taken.
@@ -299,6 +309,28 @@ impl Ledger {
         }
         self.in_use -= 1;
         self.warm.push(segment);
+    }
+
+    /// As many pages as these are, in a segment that has no more loose pages than the emptiest of
+    /// those that these are in; if at least half of that is loose.
+    pub(super) fn take_denser(
+        &mut self,
+        pages: impl Iterator<Item = Range<u32>> + Clone,
+    ) -> Option<Vec<Held>> {
+        let per_segment = self.pages_per_segment;
+        let number = pages.clone().map(|run| run.end - run.start).sum();
+        let of = |run: Range<u32>| run.start / per_segment..run.end.div_ceil(per_segment);
+        let its_own = pages.flat_map(of);
+        let emptiest = its_own.clone().map(|segment| self.loose_of(segment)).max()?;
+        if emptiest < per_segment / 2 || number > emptiest {
+            return None;
+        }
+        let fuller = self.partial.range((number, 0)..=(emptiest, u32::MAX));
+        let mut others = fuller.filter(|(_, segment)| !its_own.clone().any(|own| own == *segment));
+        let &(free, segment) = others.next()?;
+        let mut runs = Vec::new();
+        self.carve(segment, free, number, &mut runs);
+        Some(runs)
     }
 
     /// Takes `part` of the `free` pages that are loose in a segment: from the shortest run that has

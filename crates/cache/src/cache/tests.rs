@@ -1,6 +1,7 @@
 use larder_protocol::{Delete, Exptime, Fetch, Landing, Mode, Store};
 
 use super::*;
+use crate::arena::PAGE_BYTES;
 use crate::census::Census;
 
 mod census;
@@ -242,6 +243,34 @@ fn a_cache_of_long_values_is_nearly_full() {
         assert!(payload > 56 << 20, "{payload} bytes of values of {len}");
     }
     assert_accounts(&cache);
+}
+
+/// A full cache of small values and a few long ones, left over from many.
+fn fill_behind_long_values(cache: &Cache) {
+    let long = |number: usize| number.to_le_bytes().repeat(9000 / 8);
+    for number in 0..1000 {
+        set(cache, &format!("long-{number}"), &long(number), 0);
+    }
+    for number in (0..1000).filter(|number| number % 8 > 0) {
+        told(cache, &format!("long-{number}"), &Op::Delete(Delete::default()), NOW);
+    }
+    for number in 0..200_000 {
+        set(cache, &format!("small-{number}"), &[b'x'; 100], 0);
+        // They are in use.
+        let key = number % 125 * 8;
+        let value = get(cache, &format!("long-{key}"), NOW);
+        assert!(value.is_some_and(|value| value == long(key)), "{number}: long-{key}");
+    }
+    assert!(cache.stats(NOW).evictions > 0);
+    let memory = cache.census(NOW).memory;
+    assert!(memory.slack < memory.limit / 16, "{memory:?}");
+    assert_accounts(cache);
+}
+
+#[test]
+fn what_is_left_of_long_values_is_brought_together() {
+    let options = Options { memory_limit: 16 << 20, shards: Some(1), ..Options::default() };
+    fill_behind_long_values(&Cache::new(&options));
 }
 
 #[test]

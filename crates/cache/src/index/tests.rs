@@ -128,7 +128,7 @@ impl Model {
 
     /// The counts of a table are what its items make them.
     fn check_table(&self, table: &Table) {
-        assert_eq!(table.held, table.blocks.iter().map(|block| block.len()).sum());
+        assert_eq!(table.held, table.blocks.iter().map(|block| block.len()).sum::<usize>());
         let mut passed = vec![0; table.buckets as usize];
         for at in 0..table.buckets {
             for item in table.bucket(at).map_or([None; LANES], Bucket::items).iter().flatten() {

@@ -200,7 +200,7 @@ impl Shard {
             self.logs.segment(*number).is_some_and(|segment| segment.room() >= len as usize)
         };
         let tidied = || self.tidied.get(queue.number()).copied().flatten();
-        self.logs.newest(queue).filter(roomy).or_else(|| {
+        self.logs.roomy(queue, len).or_else(|| {
             // Where nothing is evicted, the order is of no account.
             if self.evict { None } else { tidied().filter(roomy) }
         })
@@ -399,7 +399,7 @@ impl Shard {
         } else if job.keeps(offset) {
             None
         } else {
-            let newest = self.end_of(self.logs.newest(Queue::Main), job, weight.len);
+            let newest = self.end_of(self.logs.roomy(Queue::Main, weight.len), job, weight.len);
             // Of a segment that goes to the main log as a whole, what stays is there already.
             let promoted = job.kind == Kind::Open && job.from != Queue::Main;
             if newest.is_none() && promoted {

@@ -99,10 +99,11 @@ impl Shard {
             let place = self.logs.place_behind_seal(number, offset);
             let expired = head.header.expired(with.now);
             restored.expired += u64::from(expired);
-            if !expired && self.is_sound(place, &head, &extent, with.recovery) {
+            let hash = hash_at(&self.logs, with.hashing, place);
+            if !expired && self.is_sound(place, hash, &head, &extent, with.recovery) {
                 self.logs.enter(number, self.logs.weight(&head, &extent));
                 self.payload += u64::from(head.key_len) + u64::from(head.value_len);
-                places.push((hash_at(&self.logs, with.hashing, place), place));
+                places.push((hash, place));
             } else {
                 restored.damaged += u64::from(!expired);
                 self.logs.bury(place);
@@ -114,6 +115,7 @@ impl Shard {
     fn is_sound(
         &mut self,
         place: Place,
+        hash: u64,
         head: &Head,
         extent: &Extent,
         recovery: &Mutex<Recovery>,
@@ -127,7 +129,7 @@ impl Shard {
             let len = record::paged_len(head.value_len as usize);
             Long::recover(map, len, &mut recovery.lock(), self.logs.secret()?)
         };
-        long().is_some_and(|long| self.longs.restore(pages.number, long))
+        long().is_some_and(|long| self.longs.restore(pages.number, hash, long))
     }
 
     /// Puts a record into the index. Of two with one key, the process before was about to bury one.

@@ -137,7 +137,7 @@ impl Shard {
             return Err(Lack::Memory);
         };
         let pages = long.as_ref().map(|long| Paged {
-            number: kept.unwrap_or_else(|| self.longs.insert(Arc::clone(long))),
+            number: kept.unwrap_or_else(|| self.longs.insert(key.hash, Arc::clone(long))),
             map_len: map_len as u32,
         });
         let Some(offset) = self.logs.segment(segment).map(|segment| segment.used) else {

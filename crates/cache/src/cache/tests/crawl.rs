@@ -1,5 +1,7 @@
 //! A walk over all items while others use the cache.
 
+use std::thread;
+
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
 

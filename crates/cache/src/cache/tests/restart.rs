@@ -59,6 +59,19 @@ fn open(path: &Path, limit: u64, now: Seconds) -> (Cache, Restored) {
 }
 
 #[test]
+fn long_values_that_were_moved_are_found_where_they_are() {
+    let (_dir, path) = place();
+    let options = Options { memory_limit: 16 << 20, shards: Some(1), ..Options::default() };
+    let (cache, _) = Cache::open(&options, &path, NOW).unwrap();
+    fill_behind_long_values(&cache);
+    let before = contents(&cache);
+    drop(cache);
+    let (cache, restored) = Cache::open(&options, &path, NOW).unwrap();
+    assert_same(&before, &cache, &restored);
+    assert!(before.keys().filter(|key| key.starts_with(b"long")).count() == 125);
+}
+
+#[test]
 fn whatever_is_done_and_however_often_it_ends_values_and_books_are_right() {
     for (seed, evict, shards) in [(1, true, 4), (2, true, 1), (3, false, 2)] {
         let (_dir, path) = place();
