@@ -119,3 +119,41 @@ fn what_has_landed_counts_among_what_connections_hold() {
     other.send(b"get k\r\n");
     expect(&mut other, &[b"VALUE k 0 1000000\r\n", &value[..], b"\r\nEND\r\n"].concat());
 }
+
+#[test]
+fn a_value_for_which_memory_runs_out_on_its_way_is_refused() {
+    let options = Options { memory_limit: 16 << 20, evict: false, ..Options::default() };
+    let settings = Settings { workers: 1, ..Settings::default() };
+    let node = Node::cache_of(options, settings);
+    let mut client = Wire::connect(node.address());
+    let value = value_of(1_000_000);
+    let set = |key: &str, len: usize| {
+        let line = format!("set {key} 0 0 {len}\r\n");
+        [line.as_bytes(), value.get(..len).unwrap(), b"\r\n"].concat()
+    };
+    client.send(&set("k", 10));
+    expect(&mut client, b"STORED\r\n");
+    let mut stored = 0;
+    loop {
+        client.send(&set(&format!("other-{stored}"), 100_000));
+        while !client.received().ends_with(b"\r\n") {
+            client.receive(PATIENCE).unwrap();
+        }
+        if client.take(client.received().len()) != b"STORED\r\n" {
+            break;
+        }
+        stored += 1;
+    }
+    assert!(stored > 100);
+    // There is room for a part, and not for all.
+    for number in 0..5 {
+        client.send(format!("delete other-{number}\r\n").as_bytes());
+        expect(&mut client, b"DELETED\r\n");
+    }
+    client.send(&[&set("k", 1_000_000)[..], b"mn\r\nget k\r\n"].concat());
+    expect(&mut client, b"SERVER_ERROR out of memory storing object\r\nMN\r\nEND\r\n");
+    client.send(&set("k", 400_000));
+    expect(&mut client, b"STORED\r\n");
+    client.send(b"get k\r\n");
+    expect(&mut client, &[b"VALUE k 0 400000\r\n", &value[..400_000], b"\r\nEND\r\n"].concat());
+}

@@ -329,6 +329,11 @@ impl Drop for Segment {
 }
 
 impl Pages {
+    /// Bytes of a segment of the arena they are of.
+    pub(crate) fn segment_bytes(&self) -> usize {
+        self.arena.segment_bytes
+    }
+
     /// Bytes of all pages.
     pub(crate) fn bytes(&self) -> usize {
         self.runs.iter().map(|run| run.len()).sum()

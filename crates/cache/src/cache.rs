@@ -20,7 +20,6 @@ use crate::arena::Arena;
 use crate::budget::Budget;
 use crate::flush::Flush;
 use crate::image::{Geometry, Image, Opened};
-use crate::long::Long;
 use crate::options::Options;
 use crate::restored::Restored;
 use crate::runway::Runway;
@@ -165,10 +164,8 @@ impl Cache {
         R: FnOnce(Outcome<'_>),
     {
         let key = Hashed { key, hash: self.hashing.hash_one(key), hashing: &self.hashing };
-        let pages = runway.into_pages();
-        let prepared = pages.map_or(Preparation::Failed, |pages| {
-            let long = self.add_pages(Long::default(), pages);
-            Preparation::Made(Prepared { long, from: None })
+        let prepared = runway.into_parts().map_or(Preparation::Failed, |(long, pages)| {
+            Preparation::Made(Prepared { long: self.add_pages(long, pages), from: None })
         });
         self.carry_out(key, op, prepared, now, respond);
     }

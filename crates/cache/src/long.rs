@@ -43,7 +43,7 @@ impl Long {
                 self.map.extend_from_slice(&run.start.to_le_bytes());
                 self.map.extend_from_slice(&run.end.to_le_bytes());
             }
-            if self.map.len() > MAX_MAP {
+            if self.map.len() > pages.segment_bytes() / MAP_OF_SEGMENT {
                 self.map = Vec::new();
             }
         }
@@ -112,8 +112,9 @@ pub(crate) fn checksum(pages: &Pages, secret: u64) -> u64 {
 /// What an allocation takes beside what is shared in it: two counts, and the allocator's own.
 const SHARED: usize = 32;
 
-/// A record must fit the smallest segment, map and all. It is the map of a value in a thousand runs.
-const MAX_MAP: usize = 8192;
+/// A record must fit a segment, map and all: so the map may be this part of one, which is enough for
+/// some hundred megabytes.
+const MAP_OF_SEGMENT: usize = 2;
 
 impl fmt::Debug for Long {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

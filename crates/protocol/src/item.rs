@@ -137,7 +137,10 @@ pub trait Landing: Debug + Send {
         self.len() == 0
     }
 
-    /// Where the next bytes go, or the first of them; empty once all have come.
+    /// Whether the engine must be asked for more of it before there is room for the next bytes.
+    fn is_short(&self) -> bool;
+
+    /// Where the next bytes go, or the first of them; empty once all have come, or when it is short.
     fn room(&mut self) -> &mut [u8];
 
     /// So many bytes were put there.
@@ -147,6 +150,10 @@ pub trait Landing: Debug + Send {
 /// Of an engine that wants every value whole.
 impl Landing for Infallible {
     fn len(&self) -> usize {
+        match *self {}
+    }
+
+    fn is_short(&self) -> bool {
         match *self {}
     }
 

@@ -46,10 +46,16 @@ pub trait Session: Send + 'static {
     /// [`Infallible`](std::convert::Infallible) if values are wanted whole.
     type Landing: Landing;
 
-    /// Memory for the front of a value of `len` bytes. `None` if it is wanted whole, or there is no
-    /// memory.
+    /// Memory for the front of a value of `len` bytes, or for the first of that. `None` if it is
+    /// wanted whole, or there is no memory.
     fn land(&self, _len: usize, _now: Seconds) -> Option<Self::Landing> {
         None
+    }
+
+    /// More memory for a value, of which there was too little for all. `true` if that took a while,
+    /// so that others should have their turn.
+    fn lengthen(&self, _landing: &mut Self::Landing, _now: Seconds) -> bool {
+        false
     }
 
     /// These keys are about to be asked for: a chance to have them at hand. They may be anything.

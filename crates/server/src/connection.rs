@@ -226,6 +226,10 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         if let Some(value) = self.value.take_if(|_| self.input.len() == self.input.capacity()) {
             self.land(value);
         }
+        if self.desk.lengthen(clock::now()) {
+            cx.waker().wake_by_ref();
+            return Ok(Poll::Pending);
+        }
         if self.desk.landing.as_mut().is_some_and(|landing| !landing.room().is_empty()) {
             return self.poll_landing(cx);
         }
@@ -258,11 +262,15 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         let landed = self.desk.land(value.len(), clock::now());
         self.need -= landed;
         self.share.put_landing(landed);
-        let Some(landing) = &mut self.desk.landing else { return };
         let mut come = self.input.get(value.start..).unwrap_or_default();
-        while !come.is_empty() && !landing.room().is_empty() {
+        while !come.is_empty() {
+            self.desk.lengthen(clock::now());
+            let Some(landing) = &mut self.desk.landing else { return };
             let room = landing.room();
             let (landed, left) = come.split_at(come.len().min(room.len()));
+            if landed.is_empty() {
+                break;
+            }
             room.get_mut(..landed.len()).unwrap_or_default().copy_from_slice(landed);
             landing.advance(landed.len());
             come = left;

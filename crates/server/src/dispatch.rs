@@ -60,6 +60,13 @@ impl<'a, B: Backend> Desk<'a, B> {
         self.landed()
     }
 
+    /// Has the backend make more room for that value, if there is too little. `true` if others should
+    /// have their turn.
+    pub(crate) fn lengthen(&mut self, now: Seconds) -> bool {
+        let short = self.landing.as_mut().filter(|landing| landing.is_short());
+        short.is_some_and(|landing| self.session.lengthen(landing, now))
+    }
+
     /// How many bytes of the next request's value are not in the input, or will not be.
     pub(crate) fn landed(&self) -> usize {
         self.landing.as_ref().map_or(0, Landing::len)

@@ -80,6 +80,9 @@ fn land(cache: &Cache, key: &str, op: &Store<'_>) -> Outcome<'static> {
     let (front, rest) = op.value.split_at(runway.len());
     let mut front = front;
     while !front.is_empty() {
+        if runway.is_short() {
+            cache.lengthen(&mut runway, NOW);
+        }
         let room = runway.room();
         let (put, later) = front.split_at(front.len().min(room.len()).min(5000));
         room[..put.len()].copy_from_slice(put);

@@ -10,15 +10,32 @@ use crate::runway::Runway;
 use crate::shard::{Before, Hashed, Preparation, Prepared};
 
 impl Cache {
-    /// Pages for the front of a value of `len` bytes that is still coming. `None` if it has too few,
-    /// or there is no memory: half of the limit stays with the items.
+    /// Pages for the front of a value of `len` bytes that is still coming, or for the first of that:
+    /// then [`lengthen`](Self::lengthen) has more. `None` if it has too few, or there is no memory:
+    /// half of the limit stays with the items.
     pub fn land(&self, len: usize, now: Seconds) -> Option<Runway> {
-        let paged = paged_len(len);
-        if paged == 0 {
+        let len = paged_len(len);
+        if len == 0 {
             return None;
         }
-        let loan = self.budget.land(paged as u64)?;
-        Some(Runway::new(self.take_pages(paged / PAGE_BYTES, now)?, loan))
+        let loan = self.budget.land(len as u64)?;
+        let pages = self.take_pages(self.pages_of_part(len), now)?;
+        Some(Runway::new(len, pages, loan))
+    }
+
+    /// The next pages for a value that is coming. `true` if others had to make way.
+    pub fn lengthen(&self, runway: &mut Runway, now: Seconds) -> bool {
+        let number = self.pages_of_part(runway.lacking());
+        let at_hand = self.arena.take_pages(number);
+        let makes_way = at_hand.is_none();
+        let pages = at_hand.or_else(|| self.take_pages(number, now));
+        runway.lengthen(pages, |long, pages| self.add_pages(long, pages));
+        makes_way
+    }
+
+    /// How many pages are had at once of so many bytes.
+    fn pages_of_part(&self, bytes: usize) -> usize {
+        bytes.min(PART_BYTES.max(self.arena.segment_bytes())) / PAGE_BYTES
     }
 
     /// Writes what of a value belongs in pages, if there is that much of it. No lock is held.
@@ -116,3 +133,6 @@ impl Cache {
         long.extended(pages, check)
     }
 }
+
+/// So many bytes of a value are made way for at once: some thousand small items.
+const PART_BYTES: usize = 256 << 10;

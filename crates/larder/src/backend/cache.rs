@@ -43,6 +43,10 @@ impl Session for CacheSession {
         self.0.land(len, now)
     }
 
+    fn lengthen(&self, landing: &mut Runway, now: Seconds) -> bool {
+        self.0.lengthen(landing, now)
+    }
+
     #[inline]
     fn expect(&self, keys: &[&[u8]]) {
         self.0.expect(keys);

@@ -59,6 +59,20 @@ fn open(path: &Path, limit: u64, now: Seconds) -> (Cache, Restored) {
 }
 
 #[test]
+fn a_value_of_very_many_pieces_comes_back() {
+    let (_dir, path) = place();
+    let options = Options { memory_limit: 256 << 20, shards: Some(4), ..Options::default() };
+    let value: Vec<u8> = (0..=250).cycle().take(100 << 20).collect();
+    let (cache, _) = Cache::open(&options, &path, NOW).unwrap();
+    let set = Store { value: &value, ..Store::SET };
+    assert!(matches!(land(&cache, "k", &set), Outcome::Stored { .. }));
+    drop(cache);
+    let (cache, restored) = Cache::open(&options, &path, NOW).unwrap();
+    assert_eq!((restored.items, restored.damaged), (1, 0));
+    assert!(get(&cache, "k", NOW) == Some(value));
+}
+
+#[test]
 fn long_values_that_were_moved_are_found_where_they_are() {
     let (_dir, path) = place();
     let options = Options { memory_limit: 16 << 20, shards: Some(1), ..Options::default() };
