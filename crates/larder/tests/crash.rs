@@ -30,6 +30,8 @@ use support::{PATIENCE, Running, Stream, larder};
 const WRITERS: u64 = 8;
 /// Keys of each.
 const KEYS: usize = 40;
+/// Seconds after which some items expire: the test is over by then.
+const TTL: u32 = 100_000;
 /// Commands that a writer has sent before it reads the first answer.
 const PIPELINE: usize = 6;
 
@@ -125,12 +127,22 @@ struct Ledger {
     counter: u64,
     /// Increments sent and not yet answered.
     counting: u64,
-    /// The last version given to any value.
-    version: u64,
+    /// The number of the last value that was set.
+    last_set: u64,
 }
 
-/// A version of a value, or `None` for no item.
-type State = Option<u64>;
+/// What there is of a key, or `None` for no item.
+type State = Option<Version>;
+
+/// A value that was set, and what was done to it since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    set: u64,
+    /// How often something was appended.
+    appended: u64,
+    /// Whether it will expire, long after this test.
+    expires: bool,
+}
 
 #[derive(Clone, Default)]
 struct Entry {
@@ -139,16 +151,19 @@ struct Entry {
     asked: Vec<State>,
 }
 
-/// A command that was sent.
+/// A command that was sent, and the number of its key.
 enum Sent {
-    Change(usize),
+    Set(usize),
+    Append(usize),
+    Touch(usize),
+    Delete(usize),
     Count,
 }
 
 impl Ledger {
     fn new(writer: u64) -> Self {
         let keys = vec![Entry::default(); KEYS];
-        Self { writer, keys, counter: 0, counting: 0, version: 0 }
+        Self { writer, keys, counter: 0, counting: 0, last_set: 0 }
     }
 
     fn key(&self, number: usize) -> String {
@@ -160,10 +175,25 @@ impl Ledger {
     }
 
     /// The value of a version, which tells a torn or foreign one at once.
-    fn value(&self, number: usize, version: u64) -> Vec<u8> {
-        let mut random = StdRng::seed_from_u64(version << 16 | self.writer << 8 | number as u64);
-        let len = if random.random_ratio(1, 20) { 60_000 } else { random.random_range(0..900) };
-        let mut value = format!("{} {version} ", self.key(number)).into_bytes();
+    fn value(&self, number: usize, version: Version) -> Vec<u8> {
+        let mut value = self.part(number, version.set, 0);
+        for part in 1..=version.appended {
+            value.extend(self.part(number, version.set, part));
+        }
+        value
+    }
+
+    /// What was set, or appended to that.
+    fn part(&self, number: usize, set: u64, part: u64) -> Vec<u8> {
+        let seed = set << 24 | part << 16 | self.writer << 8 | number as u64;
+        let mut random = StdRng::seed_from_u64(seed);
+        // Now and then it grows beyond what is kept in one piece.
+        let len = match part {
+            0 if random.random_ratio(1, 20) => 60_000,
+            0 => random.random_range(0..900),
+            _ => random.random_range(0..5000),
+        };
+        let mut value = format!("{} {set} {part} ", self.key(number)).into_bytes();
         value.extend((0..len).map(|_| random.random::<u8>()));
         value
     }
@@ -205,32 +235,54 @@ impl Ledger {
         }
         let number = random.random_range(0..KEYS);
         let key = self.key(number);
-        if random.random_ratio(1, 5) {
-            bytes.extend(format!("delete {key}\r\n").bytes());
-            self.keys[number].asked.push(None);
-        } else {
-            self.version += 1;
-            let value = self.value(number, self.version);
-            bytes.extend(format!("set {key} 0 0 {}\r\n", value.len()).bytes());
-            bytes.extend(value);
-            bytes.extend(b"\r\n");
-            self.keys[number].asked.push(Some(self.version));
-        }
-        Sent::Change(number)
+        let entry = &self.keys[number];
+        let before = *entry.asked.last().unwrap_or(&entry.acknowledged);
+        let appended = before.map_or(1, |version| version.appended + 1);
+        let (sent, after) = match random.random_range(0..10) {
+            0..2 => {
+                bytes.extend(format!("delete {key}\r\n").bytes());
+                (Sent::Delete(number), None)
+            }
+            2..4 => {
+                let expires = random.random();
+                let ttl = if expires { TTL } else { 0 };
+                bytes.extend(format!("touch {key} {ttl}\r\n").bytes());
+                (Sent::Touch(number), before.map(|version| Version { expires, ..version }))
+            }
+            4..6 if appended < 8 => {
+                let set = before.map_or(0, |version| version.set);
+                put(bytes, &format!("append {key} 0 0"), &self.part(number, set, appended));
+                (Sent::Append(number), before.map(|version| Version { appended, ..version }))
+            }
+            _ => {
+                self.last_set += 1;
+                let expires = random.random();
+                let ttl = if expires { TTL } else { 0 };
+                let version = Version { set: self.last_set, appended: 0, expires };
+                put(bytes, &format!("set {key} 0 {ttl}"), &self.value(number, version));
+                (Sent::Set(number), Some(version))
+            }
+        };
+        self.keys[number].asked.push(after);
+        sent
     }
 
     fn acknowledge(&mut self, command: &Sent, line: &str) {
         match command {
-            Sent::Change(number) => {
+            Sent::Set(number)
+            | Sent::Append(number)
+            | Sent::Touch(number)
+            | Sent::Delete(number) => {
                 let entry = &mut self.keys[*number];
-                let before = entry.acknowledged;
-                entry.acknowledged = entry.asked.remove(0);
-                let expected = match (before, entry.acknowledged) {
-                    (_, Some(_)) => "STORED",
-                    (Some(_), None) => "DELETED",
-                    (None, None) => "NOT_FOUND",
+                let expected = match (command, entry.acknowledged) {
+                    (Sent::Append(_), None) => "NOT_STORED",
+                    (Sent::Touch(_), Some(_)) => "TOUCHED",
+                    (Sent::Delete(_), Some(_)) => "DELETED",
+                    (Sent::Touch(_) | Sent::Delete(_), None) => "NOT_FOUND",
+                    _ => "STORED",
                 };
                 assert_eq!(line, expected);
+                entry.acknowledged = entry.asked.remove(0);
             }
             Sent::Count => {
                 self.counter += 1;
@@ -252,7 +304,7 @@ impl Ledger {
             let possible = std::iter::once(entry.acknowledged).chain(entry.asked);
             let state = possible
                 .clone()
-                .find(|state| state.map(|version| self.value(number, version)) == found);
+                .find(|state| state.map(|it| (self.value(number, it), it.expires)) == found);
             if found.is_none() && state.is_none() {
                 lost += 1;
                 continue;
@@ -260,7 +312,10 @@ impl Ledger {
             assert!(
                 state.is_some(),
                 "round {round}: {key} is {:?}, expected one of {:?}",
-                found.map(|value| value[..value.len().min(24)].escape_ascii().to_string()),
+                found.map(|(value, expires)| {
+                    let start = value[..value.len().min(24)].escape_ascii().to_string();
+                    (start, value.len(), expires)
+                }),
                 possible.collect::<Vec<_>>(),
             );
             self.keys[number].acknowledged = state.unwrap();
@@ -268,7 +323,7 @@ impl Ledger {
         let found = get(&mut stream, &self.counter_key());
         let possible = self.counter..=self.counter + self.counting;
         lost += u64::from(found.is_none() && !possible.contains(&0));
-        let number = found.map(|value| String::from_utf8(value).unwrap().parse().unwrap());
+        let number = found.map(|(value, _)| String::from_utf8(value).unwrap().parse().unwrap());
         assert!(
             number.is_none_or(|number| possible.contains(&number)),
             "round {round}: counted {number:?}, not {possible:?}"
@@ -278,21 +333,30 @@ impl Ledger {
     }
 }
 
-fn get(stream: &mut TcpStream, key: &str) -> Option<Vec<u8>> {
-    stream.write_all(format!("get {key}\r\n").as_bytes()).unwrap();
+fn put(bytes: &mut Vec<u8>, command: &str, value: &[u8]) {
+    bytes.extend(format!("{command} {}\r\n", value.len()).bytes());
+    bytes.extend(value);
+    bytes.extend(b"\r\n");
+}
+
+/// The value of a key, and whether it will expire.
+fn get(stream: &mut TcpStream, key: &str) -> Option<(Vec<u8>, bool)> {
+    stream.write_all(format!("mg {key} v t\r\n").as_bytes()).unwrap();
     let mut input = BufReader::new(stream);
     let mut line = String::new();
     input.read_line(&mut line).unwrap();
-    if line == "END\r\n" {
+    if line == "EN\r\n" {
         return None;
     }
-    let len =
-        line.trim_end().rsplit(' ').next().unwrap().parse().unwrap_or_else(|_| panic!("{line}"));
-    let mut value = vec![0; len];
+    let (len, ttl) = line
+        .trim_end()
+        .strip_prefix("VA ")
+        .and_then(|line| line.split_once(" t"))
+        .unwrap_or_else(|| panic!("{line}"));
+    let mut value = vec![0; len.parse().unwrap()];
     input.read_exact(&mut value).unwrap();
-    line.clear();
-    input.read_line(&mut line).unwrap();
-    input.read_line(&mut line).unwrap();
-    assert_eq!(line, "\r\nEND\r\n");
-    Some(value)
+    let mut end = String::new();
+    input.read_line(&mut end).unwrap();
+    assert_eq!(end, "\r\n");
+    Some((value, ttl != "-1"))
 }
