@@ -182,8 +182,8 @@ impl Arena {
         self.state.lock().ledger.is_scattered()
     }
 
-    /// As many pages as these, elsewhere, if those are in a segment that is half empty and another
-    /// that is no emptier has the room.
+    /// As many pages as these, elsewhere, if a fourth of a segment is free that those are in, and
+    /// another that is no emptier has the room.
     pub(crate) fn take_denser<'a>(
         self: &Arc<Self>,
         pages: impl Iterator<Item = &'a Pages> + Clone,

@@ -190,7 +190,7 @@ impl Cache {
             if left.over {
                 self.make_way_to_limit(now);
             }
-            if left.news_of_held && self.arena.is_scattered() {
+            if left.news_of_held {
                 self.gather(self.shard(key.hash), now);
             }
             let Err((lack, unanswered)) = done else { return };

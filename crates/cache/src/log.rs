@@ -53,7 +53,7 @@ struct Labels {
     next: u64,
 }
 
-/// Segments in the order they were begun; records are appended to the last.
+/// Segments in the order they came to its end; records are appended to one of the last two.
 #[derive(Debug, Default)]
 struct Log {
     order: VecDeque<u32>,
@@ -204,7 +204,7 @@ impl Logs {
         (0..).zip(&self.segments).filter_map(|(number, segment)| Some((number, segment.as_ref()?)))
     }
 
-    /// The segment that records are appended to.
+    /// The last segment.
     #[inline]
     pub(crate) fn newest(&self, queue: Queue) -> Option<u32> {
         self.log(queue).order.back().copied()

@@ -58,6 +58,11 @@ impl Long {
         self.groups.iter().map(|group| &*group.pages)
     }
 
+    /// Bytes of the map of a value whose pages are these.
+    pub(crate) fn map_len(pages: &Pages) -> usize {
+        size_of::<u64>() + size_of::<u32>() + pages.runs().len() * 2 * size_of::<u32>()
+    }
+
     /// Where the pages of a file are that it has.
     pub(crate) fn map(&self) -> &[u8] {
         &self.map
@@ -260,8 +265,8 @@ impl Longs {
     }
 }
 
-/// So many values are looked at under one lock.
-const SURVEYED: usize = 64;
+/// So many values are looked at under one lock, each of which may have many runs.
+const SURVEYED: usize = 16;
 
 /// No file has more: a shard is of 4 GiB, and a long value of two pages.
 const MOST_RESTORED: usize = 1 << 20;

@@ -45,6 +45,8 @@ impl Runway {
             self.come = add(std::mem::take(&mut self.come), part);
         } else {
             self.lost = Some(self.lacking());
+            // Others lack memory too.
+            self.come = Long::default();
         }
     }
 

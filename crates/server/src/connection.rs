@@ -227,7 +227,8 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             self.land(value);
         }
         if self.desk.lengthen(clock::now()) {
-            cx.waker().wake_by_ref();
+            // It wakes only once sockets were looked at: the others may not yet be known to be ready.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Ok(Poll::Pending);
         }
         if self.desk.landing.as_mut().is_some_and(|landing| !landing.room().is_empty()) {
@@ -264,6 +265,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         self.share.put_landing(landed);
         let mut come = self.input.get(value.start..).unwrap_or_default();
         while !come.is_empty() {
+            // Hardly ever for more than the first part, which is longer than most inputs.
             self.desk.lengthen(clock::now());
             let Some(landing) = &mut self.desk.landing else { return };
             let room = landing.room();

@@ -312,7 +312,7 @@ impl Ledger {
     }
 
     /// As many pages as these are, in a segment that has no more loose pages than the emptiest of
-    /// those that these are in; if at least half of that is loose.
+    /// those that these are in; if at least a fourth of that is loose.
     pub(super) fn take_denser(
         &mut self,
         pages: impl Iterator<Item = Range<u32>> + Clone,
@@ -322,7 +322,7 @@ impl Ledger {
         let of = |run: Range<u32>| run.start / per_segment..run.end.div_ceil(per_segment);
         let its_own = pages.flat_map(of);
         let emptiest = its_own.clone().map(|segment| self.loose_of(segment)).max()?;
-        if emptiest < per_segment / 2 || number > emptiest {
+        if emptiest < per_segment / 4 || number > emptiest {
             return None;
         }
         let fuller = self.partial.range((number, 0)..=(emptiest, u32::MAX));

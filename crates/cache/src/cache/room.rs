@@ -95,17 +95,21 @@ impl Cache {
         }
     }
 
-    /// Moves a long value of this shard to a segment that is fuller than its own, so that that may
-    /// become free.
+    /// Moves long values of this shard to segments that are fuller than their own, so that those may
+    /// become free: as many bytes as a segment has, if so much lies loose.
     pub(super) fn gather(&self, shard: &Mutex<Shard>, now: Seconds) {
-        let mut locked = self.enter(shard, now);
-        let found = locked.next_scattered();
-        self.leave(locked, now);
-        let Some((from, pages)) = found else { return };
-        let pieces = (0..).map_while(|number| from.long.piece(number));
-        let Some(copy) = self.fill(Long::default(), pages, pieces) else { return };
-        let mut locked = self.enter(shard, now);
-        locked.gather(&from, copy);
-        self.leave(locked, now);
+        let mut moved = 0;
+        while moved < self.arena.segment_bytes() && self.arena.is_scattered() {
+            let mut locked = self.enter(shard, now);
+            let found = locked.next_scattered();
+            self.leave(locked, now);
+            let Some((from, pages)) = found else { return };
+            let pieces = (0..).map_while(|number| from.long.piece(number));
+            let Some(copy) = self.fill(Long::default(), pages, pieces) else { return };
+            moved += copy.len();
+            let mut locked = self.enter(shard, now);
+            locked.gather(&from, copy);
+            self.leave(locked, now);
+        }
     }
 }

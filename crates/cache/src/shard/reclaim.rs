@@ -238,7 +238,7 @@ impl Shard {
             .logs
             .iter()
             .filter(|(number, segment)| {
-                // One that is still appended to holds little, but for pages.
+                // One that was just begun holds little, but for pages.
                 segment.is_nearly_full() || segment.paged > 0 || !newest.contains(&Some(*number))
             })
             .map(|(number, segment)| {
@@ -309,7 +309,7 @@ impl Shard {
         let probation_logs = Queue::ALL.into_iter().filter(|queue| *queue != Queue::Main);
         let bytes = probation_logs.map(|queue| self.logs.bytes(queue)).sum();
         let first = if self.policy.crowded(bytes) { of_probation(false) } else { None };
-        // Segments that records are still appended to come last.
+        // Segments that were just begun come last.
         first
             .or_else(|| of_main(false))
             .or_else(|| of_probation(false))
@@ -399,14 +399,14 @@ impl Shard {
         } else if job.keeps(offset) {
             None
         } else {
-            let newest = self.end_of(self.logs.roomy(Queue::Main, weight.len), job, weight.len);
+            let roomy = self.end_of(self.logs.roomy(Queue::Main, weight.len), job, weight.len);
             // Of a segment that goes to the main log as a whole, what stays is there already.
             let promoted = job.kind == Kind::Open && job.from != Queue::Main;
-            if newest.is_none() && promoted {
+            if roomy.is_none() && promoted {
                 let begun = self.begin(Queue::Main, now);
                 self.end_of(begun, job, weight.len)
             } else {
-                newest
+                roomy
             }
         };
         let (segment, offset) = elsewhere.unwrap_or((job.segment, job.write));

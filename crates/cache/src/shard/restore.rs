@@ -106,7 +106,9 @@ impl Shard {
                 places.push((hash, place));
             } else {
                 // A value in too many pieces to say where they are was not meant to come back.
-                let untold = head.pages.is_some() && extent.map == extent.end;
+                let untold = head.pages.is_some()
+                    && extent.map == extent.end
+                    && self.logs.is_sealed(place, extent.end);
                 restored.damaged += u64::from(!expired && !untold);
                 self.logs.bury(place);
             }

@@ -62,7 +62,7 @@ fn open(path: &Path, limit: u64, now: Seconds) -> (Cache, Restored) {
 fn a_value_of_very_many_pieces_comes_back() {
     let (_dir, path) = place();
     let options = Options { memory_limit: 256 << 20, shards: Some(4), ..Options::default() };
-    let value: Vec<u8> = (0..=250).cycle().take(100 << 20).collect();
+    let value: Vec<u8> = (0..=250).cycle().take(120 << 20).collect();
     let (cache, _) = Cache::open(&options, &path, NOW).unwrap();
     let set = Store { value: &value, ..Store::SET };
     assert!(matches!(land(&cache, "k", &set), Outcome::Stored { .. }));
