@@ -226,7 +226,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         if let Some(value) = self.value.take_if(|_| self.input.len() == self.input.capacity()) {
             self.land(value);
         }
-        if self.desk.lengthen(clock::now()) {
+        if self.desk.lengthen() {
             // It wakes only once sockets were looked at: the others may not yet be known to be ready.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
             return Ok(Poll::Pending);
@@ -266,7 +266,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         let mut come = self.input.get(value.start..).unwrap_or_default();
         while !come.is_empty() {
             // Hardly ever for more than the first part, which is longer than most inputs.
-            self.desk.lengthen(clock::now());
+            self.desk.lengthen();
             let Some(landing) = &mut self.desk.landing else { return };
             let room = landing.room();
             let (landed, left) = come.split_at(come.len().min(room.len()));

@@ -9,6 +9,7 @@ use larder_protocol::{
 use tracing::{info, trace};
 
 use crate::backend::{Backend, Session};
+use crate::clock;
 use crate::counters::{Counters, Tally};
 use crate::outbox::Outbox;
 use crate::report;
@@ -62,9 +63,10 @@ impl<'a, B: Backend> Desk<'a, B> {
 
     /// Has the backend make more room for that value, if there is too little. `true` if others should
     /// have their turn.
-    pub(crate) fn lengthen(&mut self, now: Seconds) -> bool {
+    #[inline]
+    pub(crate) fn lengthen(&mut self) -> bool {
         let short = self.landing.as_mut().filter(|landing| landing.is_short());
-        short.is_some_and(|landing| self.session.lengthen(landing, now))
+        short.is_some_and(|landing| self.session.lengthen(landing, clock::now()))
     }
 
     /// How many bytes of the next request's value are not in the input, or will not be.
