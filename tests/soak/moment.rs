@@ -64,7 +64,8 @@ impl Expiry {
             Err(_) => Self::Already,
             Ok(Duration::ZERO) => Self::Never,
             Ok(ttl) => {
-                Self::Between(moment.sent + ttl.saturating_sub(SECOND), moment.received + ttl)
+                let earliest = moment.sent + ttl.saturating_sub(SECOND + TICK);
+                Self::Between(earliest, moment.received + ttl)
             }
         }
     }
@@ -107,3 +108,6 @@ pub(super) enum Left {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+
+/// So late a server's clock may be, and on time after: the longest tick that Linux has.
+const TICK: Duration = Duration::from_millis(10);

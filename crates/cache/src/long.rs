@@ -7,7 +7,7 @@ use larder_protocol::{Pieces, Piecewise};
 use smallvec::SmallVec;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::arena::{PAGE_BYTES, Pages, Recovery};
+use crate::arena::{self, PAGE_BYTES, Pages, Recovery};
 use crate::field::take;
 
 /// The pages of a value, in as many groups as it took to write it: what is appended later is a
@@ -244,7 +244,11 @@ impl Longs {
 
     /// The value as it is handed out.
     pub(crate) fn pieces(&self, number: u32) -> Option<Pieces> {
-        let long: Arc<dyn Piecewise> = Arc::clone(self.get(number)?) as _;
+        let long = Arc::clone(self.get(number)?);
+        // They are looked at soon, when the reply is written.
+        if let Some(first) = long.groups.first() {
+            arena::prefetch(&*first.pages);
+        }
         Some(Pieces(long))
     }
 
