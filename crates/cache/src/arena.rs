@@ -172,8 +172,7 @@ impl Arena {
             self.warm_one(&mut state)?;
         }
         let held = state.ledger.take_pages(pages)?;
-        let runs = held.into_iter().map(|held| state.run(held)).collect();
-        Some(Pages { runs, arena: Arc::clone(self) })
+        Some(self.pages(&state, held))
     }
 
     /// Whether so many pages are free, of segments that have others in use, that it is worth
@@ -190,8 +189,12 @@ impl Arena {
     ) -> Option<Pages> {
         let mut state = self.state.lock();
         let held = state.ledger.take_denser(pages.flat_map(Pages::numbers))?;
+        Some(self.pages(&state, held))
+    }
+
+    fn pages(self: &Arc<Self>, state: &State, held: Vec<Held>) -> Pages {
         let runs = held.into_iter().map(|held| state.run(held)).collect();
-        Some(Pages { runs, arena: Arc::clone(self) })
+        Pages { runs, arena: Arc::clone(self) }
     }
 
     fn give<'a>(&self, runs: impl DoubleEndedIterator<Item = &'a Run>) {

@@ -215,10 +215,8 @@ impl Logs {
     /// and behind one that was begun meanwhile.
     #[inline]
     pub(crate) fn roomy(&self, queue: Queue, len: u32) -> Option<u32> {
-        let has_room = |number: &u32| {
-            self.segment(*number).is_some_and(|segment| segment.room() >= len as usize)
-        };
-        self.log(queue).order.iter().rev().take(2).copied().find(has_room)
+        let fits = |number: &u32| self.segment(*number).is_some_and(|segment| segment.fits(len));
+        self.log(queue).order.iter().rev().take(2).copied().find(fits)
     }
 
     /// The segment whose turn is next, and whether it is also the newest.

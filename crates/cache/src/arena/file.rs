@@ -105,9 +105,7 @@ impl Recovery {
                 runs.push(held);
             }
         }
-        let runs = runs.into_iter().map(|held| state.run(held)).collect();
-        drop(state);
-        Some(Pages { runs, arena: Arc::clone(&self.arena) })
+        Some(self.arena.pages(&state, runs))
     }
 
     /// These pages were claimed in vain.

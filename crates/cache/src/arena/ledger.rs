@@ -46,9 +46,6 @@ pub(super) struct Held {
     pages: u32,
 }
 
-/// One page in so many is as many as there always are.
-const SCATTERED: usize = 32;
-
 impl Held {
     pub(super) fn first(&self) -> u32 {
         self.first
@@ -427,3 +424,6 @@ impl Ledger {
         assert!(self.warm.is_empty() || self.in_use + self.warm.len() <= self.limit);
     }
 }
+
+/// One page in so many is loose at most times.
+const SCATTERED: usize = 32;

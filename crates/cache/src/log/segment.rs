@@ -53,6 +53,12 @@ impl Segment {
         self.memory.len() - self.used as usize
     }
 
+    /// Whether a record of `len` bytes can be appended.
+    #[inline]
+    pub(crate) fn fits(&self, len: u32) -> bool {
+        self.room() >= len as usize
+    }
+
     /// Whether it is about time to make room for the next: enough is left for that to be done before
     /// it is full, so little that what is freed does not lie idle for long.
     #[inline]

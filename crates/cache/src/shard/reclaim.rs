@@ -196,13 +196,12 @@ impl Shard {
     /// The segment of a log that records of `len` bytes are appended to, if it has room.
     #[inline]
     fn open(&self, queue: Queue, len: u32) -> Option<u32> {
-        let roomy = |number: &u32| {
-            self.logs.segment(*number).is_some_and(|segment| segment.room() >= len as usize)
-        };
+        let fits =
+            |number: &u32| self.logs.segment(*number).is_some_and(|segment| segment.fits(len));
         let tidied = || self.tidied.get(queue.number()).copied().flatten();
         self.logs.roomy(queue, len).or_else(|| {
             // Where nothing is evicted, the order is of no account.
-            if self.evict { None } else { tidied().filter(roomy) }
+            if self.evict { None } else { tidied().filter(fits) }
         })
     }
 
@@ -431,7 +430,7 @@ impl Shard {
     fn end_of(&self, number: Option<u32>, job: &Job, len: u32) -> Option<(u32, u32)> {
         let number = number.filter(|number| *number != job.segment)?;
         let segment = self.logs.segment(number)?;
-        (segment.room() >= len as usize).then_some((number, segment.used))
+        segment.fits(len).then_some((number, segment.used))
     }
 
     /// What is left of a segment that was looked through is its front, or nothing.

@@ -99,11 +99,10 @@ impl Shard {
             let place = self.logs.place_behind_seal(number, offset);
             let expired = head.header.expired(with.now);
             restored.expired += u64::from(expired);
-            let hash = hash_at(&self.logs, with.hashing, place);
-            if !expired && self.is_sound(place, hash, &head, &extent, with.recovery) {
+            if !expired && self.is_sound(place, &head, &extent, with) {
                 self.logs.enter(number, self.logs.weight(&head, &extent));
                 self.payload += u64::from(head.key_len) + u64::from(head.value_len);
-                places.push((hash, place));
+                places.push((hash_at(&self.logs, with.hashing, place), place));
             } else {
                 // A value in too many pieces to say where they are was not meant to come back.
                 let untold = head.pages.is_some()
@@ -119,10 +118,9 @@ impl Shard {
     fn is_sound(
         &mut self,
         place: Place,
-        hash: u64,
         head: &Head,
         extent: &Extent,
-        recovery: &Mutex<Recovery>,
+        with: Circumstances<'_>,
     ) -> bool {
         if head.key_len == 0 || !self.logs.is_sealed(place, extent.end) {
             return false;
@@ -131,9 +129,12 @@ impl Shard {
         let long = || {
             let map = self.logs.at(place)?.get(extent.map..extent.end)?;
             let len = record::paged_len(head.value_len as usize);
-            Long::recover(map, len, &mut recovery.lock(), self.logs.secret()?)
+            Long::recover(map, len, &mut with.recovery.lock(), self.logs.secret()?)
         };
-        long().is_some_and(|long| self.longs.restore(pages.number, hash, long))
+        long().is_some_and(|long| {
+            let hash = hash_at(&self.logs, with.hashing, place);
+            self.longs.restore(pages.number, hash, long)
+        })
     }
 
     /// Puts a record into the index. Of two with one key, the process before was about to bury one.
