@@ -154,9 +154,13 @@ impl Arena {
         (ledger.in_use() as u64, (ledger.loose_pages() * PAGE_BYTES) as u64)
     }
 
-    /// A segment; `None` if the limit is reached or the system has no memory.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<Segment> {
+    /// A segment, if the limit leaves as many as these beside it; `None` also if the system has no
+    /// memory.
+    pub(crate) fn take_leaving(self: &Arc<Self>, left: usize) -> Option<Segment> {
         let mut state = self.state.lock();
+        if state.ledger.room() <= left {
+            return None;
+        }
         while state.ledger.room() > 0 && state.ledger.warm() == 0 {
             self.warm_one(&mut state)?;
         }

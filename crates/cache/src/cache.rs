@@ -9,7 +9,7 @@
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::{fmt, io};
 
 use ahash::RandomState;
@@ -48,6 +48,10 @@ pub struct Cache {
     /// The shard that is next to give up memory for another, if it holds as much as others. Nothing
     /// else is read by it, so it needs no order.
     turn: AtomicUsize,
+    evict: bool,
+    /// The second in which no shard had anything to give, where nothing is evicted. Nothing else is
+    /// read by it.
+    barren: AtomicU32,
 }
 
 /// A value alone on its cache lines, so that neighbours do not slow each other.
@@ -76,7 +80,7 @@ impl Cache {
         let shards = options.shards();
         let arena = Arc::new(Arena::anonymous(options.segment_bytes()));
         let shards = (0..shards).map(|number| Shard::new(number, shards, &arena, options.evict));
-        Self::of(shards.collect(), arena, RandomState::new(), options.memory_limit)
+        Self::of(shards.collect(), arena, RandomState::new(), options)
     }
 
     /// A cache whose memory is a file, best one that is in memory itself, as on a tmpfs: the next
@@ -104,14 +108,14 @@ impl Cache {
         restored.unusable = unusable;
         // Nothing is free until it is known what the items make do with.
         recovery.finish(0);
-        let mut cache = Self::of(shards, arena, hashing, options.memory_limit);
+        let mut cache = Self::of(shards, arena, hashing, options);
         cache.flush = Flush::resumed(image.flush());
         cache.image = Some(image);
         cache.shrink(now);
         Ok((cache, restored))
     }
 
-    fn of(shards: Vec<Shard>, arena: Arc<Arena>, hashing: RandomState, limit: u64) -> Self {
+    fn of(shards: Vec<Shard>, arena: Arc<Arena>, hashing: RandomState, options: &Options) -> Self {
         let segment_bytes = arena.segment_bytes();
         let cache = Self {
             held: shards.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -119,9 +123,11 @@ impl Cache {
             hashing,
             arena,
             image: None,
-            budget: Budget::new(limit, segment_bytes),
+            budget: Budget::new(options.memory_limit, segment_bytes),
             flush: Flush::default(),
             turn: AtomicUsize::new(0),
+            evict: options.evict,
+            barren: AtomicU32::new(0),
         };
         for shard in &cache.shards {
             cache.settle(&mut shard.0.lock(), 0);
@@ -201,7 +207,7 @@ impl Cache {
                     prepared = self.prepare(key, op, now);
                 }
                 Lack::Segment => {
-                    spare = self.make_way_until(|| self.arena.take(), now);
+                    spare = self.take_segment(now);
                     if spare.is_none() {
                         break;
                     }

@@ -36,8 +36,8 @@ mod reclaim;
 mod restore;
 mod write;
 
-pub(crate) use reclaim::Given;
 use reclaim::Job;
+pub(crate) use reclaim::{Given, segments_left};
 
 /// The items of one shard.
 pub(crate) struct Shard {

@@ -36,6 +36,13 @@ fn anonymous(segment_bytes: usize, limit: usize) -> Arc<Arena> {
     arena
 }
 
+impl Arena {
+    /// A segment, down to the last.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Segment> {
+        self.take_leaving(0)
+    }
+}
+
 /// Something taken, and the pattern that was written to it.
 struct Taken {
     what: What,

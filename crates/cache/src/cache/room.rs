@@ -6,9 +6,9 @@ use larder_protocol::{Piecewise, Seconds};
 use parking_lot::Mutex;
 
 use super::Cache;
-use crate::arena::{PAGE_BYTES, Pages};
+use crate::arena::{PAGE_BYTES, Pages, Segment};
 use crate::long::Long;
-use crate::shard::{Given, Shard};
+use crate::shard::{Given, Shard, segments_left};
 
 impl Cache {
     /// Gives up all that is above the limit: step by step, so that who stores meanwhile never has
@@ -35,6 +35,20 @@ impl Cache {
             self.set_arena_limit();
             self.make_way_to_limit(now);
         }
+    }
+
+    /// Takes a segment for a shard that lacks one, for which others make way. Where nothing is evicted
+    /// they give what is dead: who found nothing has looked at all of them, so the next look is not
+    /// before the next second, or what was set aside is needed no longer.
+    pub(super) fn take_segment(&self, now: Seconds) -> Option<Segment> {
+        if !self.evict && self.barren.load(Ordering::Relaxed) == now && !self.pass(now) {
+            return None;
+        }
+        let found = self.make_way_until(|| self.arena.take_leaving(segments_left(self.evict)), now);
+        if found.is_none() {
+            self.barren.store(now, Ordering::Relaxed);
+        }
+        found
     }
 
     /// Takes pages, and makes room for them if there is none.

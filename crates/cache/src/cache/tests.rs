@@ -512,6 +512,28 @@ fn what_has_expired_makes_room_whichever_shard_has_it() {
 }
 
 #[test]
+fn what_has_expired_in_one_shard_makes_room_for_small_items_of_another() {
+    let options = Options { memory_limit: 8 << 20, evict: false, shards: Some(4) };
+    let cache = Cache::new(&options);
+    let is_first = |key: &String| {
+        let hash = cache.hashing.hash_one(key.as_bytes());
+        std::ptr::eq(cache.shard(hash), &raw const cache.shards[0].0)
+    };
+    let keys = || (0..).map(|number| format!("key-{number}"));
+    for key in keys().filter(is_first).take(5000) {
+        set(&cache, &key, &[b'x'; 100], 10);
+    }
+    let mut kept = keys().filter(|key| !is_first(key));
+    while matches!(set(&cache, &kept.next().unwrap(), &[b'x'; 100], 0), Outcome::Stored { .. }) {}
+    let op = Op::Store(Store { value: &[b'x'; 100], ..Store::SET });
+    for (number, key) in kept.take(4000).enumerate() {
+        let stored = told(&cache, &key, &op, NOW + 10);
+        assert!(matches!(stored, Outcome::Stored { .. }), "{number}: {stored:?}");
+    }
+    assert_accounts(&cache);
+}
+
+#[test]
 fn half_stays_with_the_items_whatever_is_coming() {
     let cache = cache(16 << 20);
     let landing: Vec<_> = std::iter::from_fn(|| cache.land(1 << 20, NOW)).collect();

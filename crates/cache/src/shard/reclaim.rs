@@ -146,7 +146,6 @@ impl Shard {
         hashing: &RandomState,
         now: Seconds,
     ) -> Result<u32, Lack> {
-        let short = if self.evict { Lack::Segment } else { Lack::Memory };
         // Each pass over a log takes a use away from what stays, so that in the end something goes;
         // but not the record that is to be replaced.
         let mut jobs = 4 * (self.logs.len() + 1);
@@ -161,13 +160,13 @@ impl Shard {
                 continue;
             }
             if (self.evict && !self.is_self_sufficient()) || !self.give_up(hashing, now) {
-                return Err(short);
+                return Err(Lack::Segment);
             }
             // Their pages are needed now.
             self.remains.clear();
             jobs -= usize::from(self.job.is_none());
         }
-        Err(short)
+        Err(Lack::Segment)
     }
 
     /// Whether a segment that it gives up is one that it may take: not above the limit. One with
@@ -185,11 +184,8 @@ impl Shard {
         if !self.logs.may_begin() {
             return None;
         }
-        if !self.evict && self.arena.room() <= 1 {
-            // What the index may yet grow by cannot be had back from what is stored.
-            return None;
-        }
-        let memory = self.spare.take().or_else(|| self.arena.take())?;
+        let memory =
+            self.spare.take().or_else(|| self.arena.take_leaving(segments_left(self.evict)))?;
         Some(self.logs.begin(memory, queue, self.policy.arrived, now))
     }
 
@@ -460,6 +456,12 @@ impl Shard {
             Kind::Open => {}
         }
     }
+}
+
+/// How many segments are not taken: where nothing is evicted, what the index may yet grow by cannot be
+/// had back from what is stored.
+pub(crate) fn segments_left(evict: bool) -> usize {
+    usize::from(!evict)
 }
 
 /// How many records are looked at in one go: so many memory accesses overlap.
