@@ -49,11 +49,30 @@ pub(crate) struct Policy {
     share: f32,
     /// Bytes that were ever put on probation.
     pub(crate) arrived: u64,
+    /// How much speaks for it that items come back, not others that look like them.
+    returns: u32,
 }
 
 impl Policy {
     pub(crate) fn new(budget: u64) -> Self {
-        Self { budget, share: FIRST_SHARE, arrived: 0 }
+        Self { budget, share: FIRST_SHARE, arrived: 0, returns: 0 }
+    }
+
+    /// A new item came, and whether its ghost was there.
+    #[inline]
+    pub(crate) fn arrives(&mut self, known: bool) {
+        self.returns = if known {
+            (self.returns + NEW_PER_RETURN).min(ENOUGH_RETURNS)
+        } else {
+            self.returns.saturating_sub(1)
+        };
+    }
+
+    /// Whether a main log is to be begun for what comes back. One ghost in some thousands is of
+    /// another item with the same fingerprint, and that is not worth a segment.
+    #[inline]
+    pub(crate) fn items_return(&self) -> bool {
+        self.returns == ENOUGH_RETURNS
     }
 
     /// The log of a new item of `cost` bytes where the mean is `mean`.
@@ -145,6 +164,10 @@ const FIRST_SHARE: f32 = 0.10;
 const MIN_SHARE: f32 = 0.05;
 const MAX_SHARE: f32 = 0.30;
 
+/// Items come back if one in so many new ones does, and four times.
+const NEW_PER_RETURN: u32 = 256;
+const ENOUGH_RETURNS: u32 = 4 * NEW_PER_RETURN;
+
 /// The newest fourth of probation is where uses do not count.
 const BURST_PART: u64 = 4;
 
@@ -164,6 +187,21 @@ mod tests {
         assert!(policy.urgency(2, 90) > policy.urgency(1, 70));
         let policy = Policy { arrived: 301, ..policy };
         assert!(policy.is_old(100) && !policy.is_old(101));
+    }
+
+    #[test]
+    fn a_ghost_now_and_then_is_not_a_return() {
+        let mut policy = Policy::new(1000);
+        for _ in 0..100 {
+            policy.arrives(true);
+            (0..NEW_PER_RETURN).for_each(|_| policy.arrives(false));
+            assert!(!policy.items_return());
+        }
+        for _ in 0..4 {
+            assert!(!policy.items_return());
+            policy.arrives(true);
+        }
+        assert!(policy.items_return());
     }
 
     #[test]

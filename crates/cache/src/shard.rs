@@ -205,7 +205,9 @@ impl Shard {
     /// What is gone and to be dropped without the lock.
     #[inline]
     pub(crate) fn take_remains(&mut self) -> Vec<Arc<Long>> {
-        std::mem::take(&mut self.remains)
+        // Most often there is nothing, and then nothing is written: what a processor has written
+        // another has to wait for.
+        if self.remains.is_empty() { Vec::new() } else { std::mem::take(&mut self.remains) }
     }
 
     /// Does `op` and gives the answer to `respond`, or says what it lacks and gives `respond` back:
@@ -472,7 +474,9 @@ impl Shard {
     pub(crate) fn settle(&mut self) -> i64 {
         let overhead = self.overhead();
         let more = overhead.wrapping_sub(self.settled).cast_signed();
-        self.settled = overhead;
+        if more != 0 {
+            self.settled = overhead;
+        }
         more
     }
 
@@ -480,9 +484,11 @@ impl Shard {
     #[inline]
     pub(crate) fn news_of_held(&mut self) -> Option<u64> {
         let held = self.logs.held();
-        let news = held != self.told;
+        if held == self.told {
+            return None;
+        }
         self.told = held;
-        news.then_some(held)
+        Some(held)
     }
 
     /// The item of a key, expired or not.

@@ -109,6 +109,9 @@ impl Shard {
         let weight = Weight { len, exptime: header.exptime, paged: in_pages as u64 };
         let cost = weight.bytes() + INDEX_COST;
         let ghost = if old.is_some() { None } else { self.ghosts.find(key.hash) };
+        if old.is_none() {
+            self.policy.arrives(ghost.is_some());
+        }
         let queue = self.queue_of_new(old.as_ref(), ghost, cost);
         self.spared = old.map(|old| old.place);
         let roomy = self.make_room(queue, len, key.hashing, now);
@@ -217,9 +220,15 @@ impl Shard {
             };
         }
         match ghost {
-            Some(ghost) if ghost.age < items as u64 / 2 => Queue::Main,
+            Some(ghost) if ghost.age < items as u64 / 2 && self.has_main() => Queue::Main,
             _ => Policy::probation(cost, mean),
         }
+    }
+
+    /// Whether there is a main log, or reason to begin it.
+    #[inline]
+    fn has_main(&self) -> bool {
+        self.logs.newest(Queue::Main).is_some() || self.policy.items_return()
     }
 }
 
