@@ -109,14 +109,14 @@ impl Shard {
         let weight = Weight { len, exptime: header.exptime, paged: in_pages as u64 };
         let cost = weight.bytes() + INDEX_COST;
         let ghost = if old.is_some() { None } else { self.ghosts.find(key.hash) };
-        if old.is_none() {
-            self.policy.arrives(ghost.is_some());
-        }
         let queue = self.queue_of_new(old.as_ref(), ghost, cost);
         self.spared = old.map(|old| old.place);
         let roomy = self.make_room(queue, len, key.hashing, now);
         let spared = self.spared.take();
         let segment = roomy?;
+        if old.is_none() {
+            self.policy.arrives(ghost.is_some());
+        }
         if let Some(ghost) = ghost {
             self.ghosts.forget(key.hash);
             if ghost.age < self.index.len() as u64 / 10 {
