@@ -215,8 +215,14 @@ impl Logs {
     /// and behind one that was begun meanwhile.
     #[inline]
     pub(crate) fn roomy(&self, queue: Queue, len: u32) -> Option<u32> {
-        let fits = |number: &u32| self.segment(*number).is_some_and(|segment| segment.fits(len));
-        self.log(queue).order.iter().rev().take(2).copied().find(fits)
+        let mut last = self.log(queue).order.iter().rev().take(2).copied();
+        last.find(|number| self.fits(*number, len))
+    }
+
+    /// Whether a record of `len` bytes can be appended to a segment.
+    #[inline]
+    pub(crate) fn fits(&self, number: u32, len: u32) -> bool {
+        self.segment(number).is_some_and(|segment| segment.fits(len))
     }
 
     /// The segment whose turn is next, and whether it is also the newest.

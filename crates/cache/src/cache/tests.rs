@@ -39,24 +39,6 @@ fn get(cache: &Cache, key: &str, now: Seconds) -> Option<Vec<u8>> {
     }
 }
 
-/// How many items are in the main log.
-fn in_main(cache: &Cache) -> u64 {
-    cache.census(NOW).main.items
-}
-
-#[test]
-fn the_main_log_begins_with_what_is_used_or_comes_back() {
-    const KEYS: u64 = 400_000;
-    let cache = cache(4 << 20);
-    let store = |number: u64| drop(set(&cache, &format!("key-{number}"), &[0; 100], 0));
-    (0..KEYS).for_each(store);
-    let last_that_went = KEYS - cache.stats(NOW).items;
-    assert!(last_that_went > KEYS / 2);
-    assert_eq!(in_main(&cache), 0, "nothing was used twice, nor came back");
-    (last_that_went - 1000..last_that_went).for_each(store);
-    assert!(in_main(&cache) > 500, "{}", in_main(&cache));
-}
-
 /// That all shards' books are right, and the shared ones too.
 fn assert_accounts(cache: &Cache) {
     let mut overhead = 0;

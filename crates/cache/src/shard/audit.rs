@@ -8,6 +8,11 @@ use crate::policy::Queue;
 use crate::record::Head;
 
 impl Shard {
+    /// Whether its main log was begun: a segment that is being judged counts as of it, and is in none.
+    pub(crate) fn has_main_log(&self) -> bool {
+        self.logs.newest(Queue::Main).is_some()
+    }
+
     /// Of each item its log and its uses.
     pub(crate) fn uses(&self) -> Vec<(Queue, u8)> {
         let mut all = Vec::new();

@@ -192,12 +192,10 @@ impl Shard {
     /// The segment of a log that records of `len` bytes are appended to, if it has room.
     #[inline]
     fn open(&self, queue: Queue, len: u32) -> Option<u32> {
-        let fits =
-            |number: &u32| self.logs.segment(*number).is_some_and(|segment| segment.fits(len));
         let tidied = || self.tidied.get(queue.number()).copied().flatten();
         self.logs.roomy(queue, len).or_else(|| {
             // Where nothing is evicted, the order is of no account.
-            if self.evict { None } else { tidied().filter(fits) }
+            if self.evict { None } else { tidied().filter(|tidied| self.logs.fits(*tidied, len)) }
         })
     }
 

@@ -160,6 +160,23 @@ fn segments_have_the_age_of_their_place_in_the_log() {
 }
 
 #[test]
+fn the_main_log_begins_with_what_is_used_or_comes_back() {
+    const KEYS: u64 = 400_000;
+    let cache = cache(4 << 20);
+    let store = |number: u64| drop(set(&cache, &format!("key-{number}"), &[0; 100], 0));
+    let begun = || cache.shards.iter().filter(|shard| shard.0.lock().has_main_log()).count();
+    (0..KEYS).for_each(store);
+    let last_that_went = KEYS - cache.stats(NOW).items;
+    assert!(last_that_went > KEYS / 2);
+    assert_eq!(begun(), 0, "nothing was used twice, nor came back");
+    // Not the very last: shards are not equally far.
+    (last_that_went - 6000..last_that_went - 2000).for_each(store);
+    assert_eq!(begun(), cache.shards.len());
+    let ([.., in_main], _) = recount(&cache);
+    assert!(in_main > 2000, "{in_main}");
+}
+
+#[test]
 fn those_that_stay_begin_anew_in_the_main_log() {
     let cache = Cache::new(&Options { memory_limit: 2 << 20, shards: Some(1), evict: true });
     use_some(&cache, 40_000, 300, NOW);
