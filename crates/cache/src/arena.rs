@@ -22,7 +22,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::{fmt, io, slice};
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -272,7 +272,7 @@ impl Arena {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let extent = match &self.backing {
-            Backing::Anonymous => MmapOptions::new().len(EXTENT_BYTES).map_anon()?.into(),
+            Backing::Anonymous => map(EXTENT_BYTES)?.into(),
             Backing::File { file, header } => {
                 let offset = header + state.extents.len() as u64 * EXTENT_BYTES as u64;
                 let end = offset + EXTENT_BYTES as u64;
@@ -456,6 +456,24 @@ fn forget(extent: &MmapRaw, offset: usize, bytes: usize) {
     // SAFETY: The segment is free and in no list while this goes on, so nobody has a slice of it,
     // and bytes that become zeros are as good as any to the next who has it.
     drop(unsafe { extent.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) });
+}
+
+/// Gives a range of anonymous memory back to the system; it reads as zeros after.
+pub(crate) fn clear(memory: &mut MmapMut, range: Range<usize>) {
+    // SAFETY: Nobody else has a slice of the memory while it is borrowed exclusively, and bytes that
+    // become zeros are bytes. A range beyond the memory is refused by `memmap2`.
+    drop(unsafe {
+        memory.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
+    });
+}
+
+/// Anonymous memory, of zeros, which costs nothing until it is touched: in pages of the smallest
+/// size, as the system would fill a huge one up again of which a part was given back.
+pub(crate) fn map(bytes: usize) -> io::Result<MmapMut> {
+    let map = MmapMut::map_anon(bytes)?;
+    // A system that has no huge pages refuses, and is right to.
+    let _ = map.advise(Advice::NoHugePage);
+    Ok(map)
 }
 
 /// Asks for the cache line where `at` begins, which will be read soon.

@@ -9,17 +9,20 @@
 //! it, so that a lookup knows where to stop.
 //!
 //! A table that is too full, or too empty, is replaced by another, and no call pays for that alone:
-//! each empties one bucket of the old table into the new. As the homes have the same order in both,
+//! each empties two buckets of the old table into the new. As the homes have the same order in both,
 //! the new table is filled from its start while the old one is emptied from its own, and neither
 //! has memory for the part without items.
 //!
 //! - `bucket`: the slots of a cache line
+//! - `row`: their memory
 //! - `span`: the items in the order of their hashes, a part at a time
 
 mod bucket;
+mod row;
 mod span;
 
 use bucket::{Bucket, EMPTY, LANES, tag};
+use row::{PAGE, Row};
 pub(crate) use span::Span;
 
 /// The address of a record in a shard's log.
@@ -38,7 +41,7 @@ pub(crate) struct Index {
     /// No item whose home in `old` is below this one is in `old`; never above `swept`. Between the
     /// two are the homes whose overflow may not have been reached.
     clear: u32,
-    /// The first bucket of `old` in a block that was not yet left behind.
+    /// The buckets of `old` before this one were freed, but for those that may still be looked at.
     left: u32,
     len: usize,
 }
@@ -76,7 +79,7 @@ impl Index {
 
     /// Bytes of memory behind it.
     pub(crate) fn bytes(&self) -> usize {
-        self.table.bytes() + self.old.bytes()
+        self.table.row.bytes() + self.old.row.bytes()
     }
 
     /// The item of this hash that `is` at one of the places it is asked about.
@@ -87,7 +90,7 @@ impl Index {
         let table = self.side(old);
         let at = table.home(hash);
         let mut passed = true;
-        if let Some(bucket) = table.bucket(at) {
+        if let Some(bucket) = table.row.get(at) {
             if let Some(lane) = bucket.find(tag(hash), &mut is) {
                 return Some(Slot { bucket: at, lane, old });
             }
@@ -108,17 +111,17 @@ impl Index {
     #[inline]
     pub(crate) fn line(&self, hash: u64) -> Option<&Bucket> {
         let table = self.side(self.old.home(hash) >= self.swept);
-        table.bucket(table.home(hash))
+        table.row.get(table.home(hash))
     }
 
     #[inline]
     pub(crate) fn place(&self, slot: Slot) -> Place {
-        self.side(slot.old).bucket(slot.bucket).map_or(0, |bucket| bucket.place(slot.lane))
+        self.side(slot.old).row.get(slot.bucket).map_or(0, |bucket| bucket.place(slot.lane))
     }
 
     #[inline]
     pub(crate) fn put_place(&mut self, slot: Slot, place: Place) {
-        if let Some(bucket) = self.side_mut(slot.old).bucket_mut(slot.bucket) {
+        if let Some(bucket) = self.side_mut(slot.old).row.get_mut(slot.bucket) {
             bucket.put_place(slot.lane, place);
         }
     }
@@ -126,18 +129,18 @@ impl Index {
     /// How often the item was used, 0 to 3, as told by `put_uses` or `insert`.
     #[inline]
     pub(crate) fn uses(&self, slot: Slot) -> u8 {
-        self.side(slot.old).bucket(slot.bucket).map_or(0, |bucket| bucket.uses(slot.lane))
+        self.side(slot.old).row.get(slot.bucket).map_or(0, |bucket| bucket.uses(slot.lane))
     }
 
     #[inline]
     pub(crate) fn put_uses(&mut self, slot: Slot, uses: u8) {
-        if let Some(bucket) = self.side_mut(slot.old).bucket_mut(slot.bucket) {
+        if let Some(bucket) = self.side_mut(slot.old).row.get_mut(slot.bucket) {
             bucket.put_uses(slot.lane, uses);
         }
     }
 
     /// Adds an item, without looking for an equal one. `hash_of` gives the hash of the item at a
-    /// place; it is asked at most [`LANES`] times.
+    /// place; it is asked at most [`LANES`] times for each of [`STEPS`].
     pub(crate) fn insert(
         &mut self,
         hash: u64,
@@ -145,12 +148,10 @@ impl Index {
         uses: u8,
         hash_of: impl FnMut(Place) -> u64,
     ) {
-        if self.is_moving() {
-            self.step(hash_of);
-        } else if reaches(self.len, self.table.buckets, GROW_AT) {
+        if !self.is_moving() && reaches(self.len, self.table.buckets, GROW_AT) {
             self.replace(grown(self.table.buckets));
-            self.step(hash_of);
         }
+        self.steps(hash_of);
         let old = self.old.home(hash) >= self.swept;
         self.side_mut(old).put(hash, place, uses);
         self.len += 1;
@@ -164,21 +165,22 @@ impl Index {
         // A table that grows need not be helped by removals, unless it has become too large.
         if reaches(self.len, self.table.buckets, SHRINK_AT) {
             if self.old.buckets > self.table.buckets {
-                self.step(hash_of);
+                self.steps(hash_of);
             }
-        } else if self.is_moving() {
-            self.step(hash_of);
-        } else if self.table.buckets > MIN_BUCKETS {
-            self.replace(shrunk(self.table.buckets));
-            self.step(hash_of);
+            return;
         }
+        if !self.is_moving() && self.table.buckets > MIN_BUCKETS {
+            self.replace(shrunk(self.table.buckets));
+        }
+        self.steps(hash_of);
     }
 
     /// The places of all items, in no order.
     #[cfg(test)]
     pub(crate) fn places(&self) -> impl Iterator<Item = Place> {
-        let blocks = self.table.blocks.iter().chain(&self.old.blocks);
-        blocks.flatten().flat_map(Bucket::items).flatten().map(|item| item.place)
+        let tables = [&self.table, &self.old].into_iter();
+        let all = tables.flat_map(|table| (0..table.buckets).filter_map(|at| table.row.get(at)));
+        all.flat_map(Bucket::items).flatten().map(|item| item.place)
     }
 
     #[inline]
@@ -217,11 +219,11 @@ impl Index {
 
     /// Begins to move the items to a table of so many buckets.
     ///
-    /// Neither table can become full before the end, as each insert makes a step. All homes are
-    /// swept after a step for each bucket of the old table, which until then gets no more than one
-    /// item for each: 11.56 items a bucket, of twelve. The end comes after as many steps again at
-    /// the most, and the new table has then, for each bucket of the old one, 12.56 items for 15
-    /// slots if it is the larger, and 6.2 items for 7.2 slots if it is the smaller. Both are below
+    /// Neither table can become full before the end, as each insert makes two steps. All homes are
+    /// swept after a step for each bucket of the old table, which until then gets no more than half
+    /// an item for each: 11.06 items a bucket, of twelve. The end comes after as many steps again at
+    /// the most, and the new table has then, for each bucket of the old one, 11.56 items for 13.5
+    /// slots if it is the larger, and 5.2 items for 7.2 slots if it is the smaller. Both are below
     /// `GROW_AT`, so that it can be said again of the next.
     #[cold]
     fn replace(&mut self, buckets: u32) {
@@ -232,11 +234,20 @@ impl Index {
         self.left = 0;
     }
 
+    /// Does the part of a move that an insert or a remove has to.
+    fn steps(&mut self, mut hash_of: impl FnMut(Place) -> u64) {
+        for _ in 0..STEPS {
+            if self.is_moving() {
+                self.step(&mut hash_of);
+            }
+        }
+    }
+
     /// Empties the next bucket of the old table.
     fn step(&mut self, mut hash_of: impl FnMut(Place) -> u64) {
         let again = self.emptied >= self.old.buckets;
         let at = if again { self.emptied - self.old.buckets } else { self.emptied };
-        let items = self.old.bucket(at).map_or([None; LANES], Bucket::items);
+        let items = self.old.row.get(at).map_or([None; LANES], Bucket::items);
         // All hashes first, so that the processor fetches the records together.
         let hashed = items.map(|item| item.map(|item| (hash_of(item.place), item)));
         for (hash, item) in hashed.into_iter().flatten() {
@@ -263,57 +274,34 @@ impl Index {
         }
     }
 
-    /// Frees the blocks of the old table that hold nothing any more.
+    /// Frees the memory of the old table that holds nothing any more.
     fn leave(&mut self) {
-        while self.left + self.old.block_len() <= self.clear {
+        let part = (self.old.buckets / PARTS).clamp(PAGE, MAX_PART) / PAGE * PAGE;
+        while self.left + part <= self.clear {
             // What overflowed from the end of the row may still be there.
             if self.old.passed(self.old.before(self.left)) == 0 {
-                self.old.free(self.left);
+                self.old.row.free(self.left, part);
             }
-            self.left += self.old.block_len();
+            self.left += part;
         }
     }
 }
 
-/// A row of buckets, in blocks, so that memory comes and goes in small pieces.
+/// A row of buckets, where each hash has its home.
 struct Table {
-    /// Blocks of equal length, but for the last; of no buckets where there is no memory yet, or no
-    /// longer, and so no items.
-    blocks: Vec<Box<[Bucket]>>,
+    row: Row,
     buckets: u32,
-    /// The binary logarithm of the length of a block.
-    shift: u32,
-    /// Buckets in memory.
-    held: usize,
 }
 
 impl Table {
     fn new(buckets: u32) -> Self {
-        let len = (buckets / BLOCKS).clamp(MIN_BLOCK, MAX_BLOCK);
-        let shift = len.ilog2();
-        let blocks = Vec::with_capacity(buckets.div_ceil(1 << shift) as usize);
-        Self { blocks, buckets, shift, held: 0 }
-    }
-
-    fn bytes(&self) -> usize {
-        self.held * size_of::<Bucket>() + self.blocks.capacity() * size_of::<Box<[Bucket]>>()
+        Self { row: Row::new(buckets), buckets }
     }
 
     /// The bucket that a hash falls on: of hashes in order the buckets are in order, too.
     #[inline]
     fn home(&self, hash: u64) -> u32 {
         (((hash >> 32) * u64::from(self.buckets)) >> 32) as u32
-    }
-
-    #[inline]
-    fn bucket(&self, at: u32) -> Option<&Bucket> {
-        self.blocks.get(self.number(at))?.get(self.offset(at))
-    }
-
-    #[inline]
-    fn bucket_mut(&mut self, at: u32) -> Option<&mut Bucket> {
-        let (number, offset) = (self.number(at), self.offset(at));
-        self.blocks.get_mut(number)?.get_mut(offset)
     }
 
     #[inline]
@@ -326,7 +314,7 @@ impl Table {
     }
 
     fn passed(&self, at: u32) -> u32 {
-        self.bucket(at).map_or(0, Bucket::passed)
+        self.row.get(at).map_or(0, Bucket::passed)
     }
 
     /// Bucket and lane of the item of this hash that `is` at the place there, if it is not in the
@@ -339,7 +327,7 @@ impl Table {
     ) -> Option<(u32, u8)> {
         let mut at = self.home(hash);
         for number in 0..self.buckets {
-            let bucket = self.bucket(at)?;
+            let bucket = self.row.get(at)?;
             if number >= skipped
                 && let Some(lane) = bucket.find(tag(hash), is)
             {
@@ -358,7 +346,7 @@ impl Table {
     fn put(&mut self, hash: u64, place: Place, uses: u8) {
         let mut at = self.home(hash);
         for _ in 0..self.buckets {
-            let Some(bucket) = self.bucket_held(at) else { break };
+            let Some(bucket) = self.row.put_to_use(at) else { break };
             if let Some(lane) = bucket.lanes(EMPTY).pop() {
                 bucket.put(lane, tag(hash), place, uses);
                 return;
@@ -372,67 +360,18 @@ impl Table {
     /// Empties a lane of an item of this hash; false if it was empty.
     #[inline]
     fn take(&mut self, hash: u64, from: u32, lane: u8) -> bool {
-        let Some(bucket) = self.bucket_mut(from) else { return false };
+        let Some(bucket) = self.row.get_mut(from) else { return false };
         if !bucket.clear(lane) {
             return false;
         }
         let mut at = self.home(hash);
         while at != from {
-            if let Some(bucket) = self.bucket_mut(at) {
+            if let Some(bucket) = self.row.get_mut(at) {
                 bucket.unpass();
             }
             at = self.after(at);
         }
         true
-    }
-
-    /// A bucket, in memory from now on.
-    #[inline]
-    fn bucket_held(&mut self, at: u32) -> Option<&mut Bucket> {
-        if self.bucket(at).is_none() {
-            self.hold(at);
-        }
-        self.bucket_mut(at)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn hold(&mut self, at: u32) {
-        let number = self.number(at);
-        if number >= self.blocks.len() {
-            self.blocks.resize_with(number + 1, Box::default);
-        }
-        let start = at & !(self.block_len() - 1);
-        let len = self.block_len().min(self.buckets - start) as usize;
-        if let Some(block) = self.blocks.get_mut(number) {
-            *block = vec![Bucket::default(); len].into_boxed_slice();
-            self.held += len;
-        }
-    }
-
-    /// Frees the block of a bucket.
-    fn free(&mut self, at: u32) {
-        let number = self.number(at);
-        if let Some(block) = self.blocks.get_mut(number) {
-            self.held -= block.len();
-            *block = Box::default();
-        }
-    }
-
-    fn block_len(&self) -> u32 {
-        1 << self.shift
-    }
-
-    /// The number of the block that a bucket is in.
-    #[inline]
-    fn number(&self, at: u32) -> usize {
-        (at >> self.shift) as usize
-    }
-
-    /// The place of a bucket in its block.
-    #[inline]
-    fn offset(&self, at: u32) -> usize {
-        (at & (self.block_len() - 1)) as usize
     }
 }
 
@@ -442,10 +381,10 @@ fn reaches(len: usize, buckets: u32, per_hundred: u64) -> bool {
     len as u64 * 100 >= u64::from(buckets) * per_hundred
 }
 
-/// Buckets of the table after one of `buckets` that is full. Each item is moved for four that are
-/// inserted, or four moves for one; a smaller step saves memory and costs more moves.
+/// Buckets of the table after one of `buckets` that is full. So each item is moved once for every
+/// eighth that comes; a smaller step saves memory and costs more moves.
 fn grown(buckets: u32) -> u32 {
-    buckets + buckets / 4 + 1
+    buckets + buckets / 8 + 1
 }
 
 /// Buckets of the table after one of `buckets` that is all but empty.
@@ -456,16 +395,18 @@ fn shrunk(buckets: u32) -> u32 {
 /// Items for each hundred buckets at which a table is replaced by a larger one, 88 % of the slots,
 /// or by a smaller one, 35 %. A fuller table makes more lookups go on to a second bucket: at 88 % it
 /// is one in eleven of those that find an item and nearly half of those that find none, right after
-/// the table has grown one in 24 and one in five.
+/// the table has grown one in 17 and three in ten.
 const GROW_AT: u64 = 1056;
 const SHRINK_AT: u64 = 420;
 
 const MIN_BUCKETS: u32 = 2;
-/// Blocks that a table has at least, if they are of a length between these, a power of two: the
-/// more, the less is held twice while items move; the longer, the less there is beside the buckets.
-const BLOCKS: u32 = 64;
-const MIN_BLOCK: u32 = 16;
-const MAX_BLOCK: u32 = 1024;
+/// Parts in which the old table is freed at least, if they are no shorter than a page and no longer
+/// than this: the more, the less is held twice; the longer, the less often the system is asked.
+const PARTS: u32 = 64;
+const MAX_PART: u32 = 1024;
+
+/// Buckets that an insert or a remove empties while items move.
+const STEPS: usize = 2;
 
 /// What the marks in the old table are when there is none: above the home that any hash has there.
 const IDLE: u32 = 1;

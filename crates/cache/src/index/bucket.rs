@@ -1,9 +1,11 @@
 //! One bucket of an index: twelve slots, and how many items went on past them.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use super::Place;
 
-/// A cache line of slots.
-#[derive(Clone, Copy, Default)]
+/// A cache line of slots; of zeros it is empty.
+#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C, align(64))]
 pub(crate) struct Bucket {
     /// Of each lane eight bits of the hash, or `EMPTY`.

@@ -50,7 +50,7 @@ impl Table {
         let mut at = self.home(span.from << 32);
         let homes = self.home((span.to - 1) << 32) - at;
         for number in 0..self.buckets {
-            if let Some(bucket) = self.bucket(at) {
+            if let Some(bucket) = self.row.get(at) {
                 bucket.items().into_iter().flatten().for_each(&mut *visit);
             }
             // Behind the last home may be what found it full.
