@@ -77,7 +77,9 @@ impl Row {
 }
 
 /// Buckets on a page.
-pub(super) const PAGE: u32 = (PAGE_BYTES / size_of::<Bucket>()) as u32;
+pub(super) const PAGE: u32 = 64;
+
+const _: () = assert!(PAGE as usize * size_of::<Bucket>() == PAGE_BYTES);
 
 #[cfg(test)]
 mod tests {

@@ -223,11 +223,8 @@ fn memory_comes_and_goes_page_by_page() {
             model.check();
         }
         let Index { table, old, clear, .. } = &model.index;
-        let used = if old.buckets > 0 {
-            old.buckets - clear + (u64::from(*clear) * 9 / 8) as u32
-        } else {
-            table.buckets
-        };
+        let used =
+            if old.buckets > 0 { old.buckets - clear + clear * 9 / 8 } else { table.buckets };
         let used = used as usize * size_of::<Bucket>();
         // A page of each table that is in use in part, one that was just left, one overflowed into.
         assert!(model.index.bytes() <= used + 4 * PAGE_BYTES, "{key}");
