@@ -515,3 +515,34 @@ fn what_is_asked_for_may_be_anywhere() {
     prefetch::<[u8]>(&[]);
     prefetch(&anonymous(SEGMENT, 1).take().unwrap()[5..]);
 }
+
+/// What the system says of the mapping at an address.
+fn flags_of_mapping(address: usize) -> String {
+    let text = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let mut here = false;
+    for line in text.lines() {
+        let range = line.split(' ').next().and_then(|word| word.split_once('-'));
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        if let Some((Some(from), Some(to))) = range.map(|(from, to)| (number(from), number(to))) {
+            here = (from..to).contains(&address);
+        }
+        if here && let Some(flags) = line.strip_prefix("VmFlags:") {
+            return flags.to_owned();
+        }
+    }
+    panic!("nothing is mapped at {address:#x}")
+}
+
+#[test]
+fn memory_is_never_in_huge_pages() {
+    if !std::path::Path::new("/sys/kernel/mm/transparent_hugepage").exists() {
+        return;
+    }
+    let arena = anonymous(SEGMENT, 1 << 20);
+    let segment = arena.take().unwrap();
+    let row = map(1 << 20).unwrap();
+    for address in [segment.as_ptr().addr(), row.as_ptr().addr()] {
+        let flags = flags_of_mapping(address);
+        assert!(flags.split(' ').any(|flag| flag == "nh"), "{flags}");
+    }
+}
