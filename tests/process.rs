@@ -34,10 +34,10 @@ impl Memcached {
         let ports = folder.path().join("ports");
         let spawned = Command::new(program)
             .args(["-l", "127.0.0.1", "-p", "-1", "-U", "0", "-u", "root", "-t", "1"])
-            // For a conversation to mean the same each time, no background thread: to move an item
-            // up from the cold list the maintainer holds it for a moment, and an `ma` with T that
-            // comes just then sets the exptime of the copy it discards (1.6.18 and 1.6.45: four
-            // times in ten, if the item was made a second before).
+            // For a conversation to mean the same each time, without the threads that tend to its
+            // lists: to move an item up from the cold one the maintainer holds it for a moment, and
+            // an `ma` with T that comes just then sets the exptime of the copy it discards (1.6.18
+            // and 1.6.45: four times in ten, if the item was made a second before).
             .args(["-o", "no_lru_crawler,no_lru_maintainer"])
             .args(options)
             .env("MEMCACHED_PORT_FILENAME", &ports)

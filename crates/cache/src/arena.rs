@@ -22,7 +22,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::{fmt, io, slice};
 
-use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use memmap2::{MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
+use nix::unistd::{SysconfVar, sysconf};
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
@@ -272,7 +273,7 @@ impl Arena {
             return Err(io::ErrorKind::OutOfMemory.into());
         }
         let extent = match &self.backing {
-            Backing::Anonymous => map(EXTENT_BYTES)?.into(),
+            Backing::Anonymous => zeros(EXTENT_BYTES)?.into(),
             Backing::File { file, header } => {
                 let offset = header + state.extents.len() as u64 * EXTENT_BYTES as u64;
                 let end = offset + EXTENT_BYTES as u64;
@@ -458,22 +459,38 @@ fn forget(extent: &MmapRaw, offset: usize, bytes: usize) {
     drop(unsafe { extent.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, bytes) });
 }
 
-/// Gives a range of anonymous memory back to the system; it reads as zeros after.
-pub(crate) fn clear(memory: &mut MmapMut, range: Range<usize>) {
-    // SAFETY: Nobody else has a slice of the memory while it is borrowed exclusively, and bytes that
-    // become zeros are bytes. A range beyond the memory is refused by `memmap2`.
-    drop(unsafe {
+/// Gives a range of anonymous memory back to the system, whole pages of it; it reads as zeros after.
+/// `false` if it stays as it is: where memory is locked, or the range is not in it.
+pub(crate) fn give_back(memory: &mut MmapMut, range: Range<usize>) -> bool {
+    let page = system_page_bytes();
+    let whole = range.start.is_multiple_of(page) && range.end.is_multiple_of(page);
+    // Elsewhere what is given back may read as it was.
+    if !cfg!(target_os = "linux") || !whole || memory.get(range.clone()).is_none() {
+        return false;
+    }
+    // SAFETY: The range is in the memory, as was just seen, and is of whole pages, so that no byte
+    // beside it is touched. Nobody else has a slice of it while it is borrowed exclusively, and bytes
+    // that become zeros are bytes.
+    let given = unsafe {
         memory.unchecked_advise_range(UncheckedAdvice::DontNeed, range.start, range.len())
-    });
+    };
+    given.is_ok()
 }
 
 /// Anonymous memory, of zeros, which costs nothing until it is touched: in pages of the smallest
 /// size, as the system would fill a huge one up again of which a part was given back.
-pub(crate) fn map(bytes: usize) -> io::Result<MmapMut> {
-    let map = MmapMut::map_anon(bytes)?;
+pub(crate) fn zeros(bytes: usize) -> io::Result<MmapMut> {
+    let memory = MmapMut::map_anon(bytes)?;
     // A system that has no huge pages refuses, and is right to.
-    let _ = map.advise(Advice::NoHugePage);
-    Ok(map)
+    #[cfg(target_os = "linux")]
+    let _ = memory.advise(memmap2::Advice::NoHugePage);
+    Ok(memory)
+}
+
+/// Bytes of a page of the system's, 4096 or more.
+pub(crate) fn system_page_bytes() -> usize {
+    let asked = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+    asked.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(PAGE_BYTES)
 }
 
 /// Asks for the cache line where `at` begins, which will be read soon.

@@ -21,6 +21,8 @@ mod bucket;
 mod row;
 mod span;
 
+use std::alloc::{Layout, handle_alloc_error};
+
 use bucket::{Bucket, EMPTY, LANES, tag};
 use row::{PAGE, Row};
 pub(crate) use span::Span;
@@ -61,10 +63,11 @@ impl Index {
 
     /// An empty one that so many items can be added to before it grows.
     pub(crate) fn with_room(items: usize) -> Self {
-        let buckets = items as u64 * 100 / GROW_AT + 1;
+        let buckets = u32::try_from(items as u64 * 100 / GROW_AT + 1).unwrap_or(MAX_BUCKETS);
+        let buckets = buckets.min(MAX_BUCKETS).next_multiple_of(PAGE);
         Self {
-            table: Table::new(u32::try_from(buckets).unwrap_or(u32::MAX).max(MIN_BUCKETS)),
-            old: Table::new(0),
+            table: Table::new(buckets).unwrap_or_else(|| no_memory(buckets)),
+            old: Table::default(),
             emptied: IDLE,
             swept: IDLE,
             clear: IDLE,
@@ -223,11 +226,18 @@ impl Index {
     /// swept after a step for each bucket of the old table, which until then gets no more than half
     /// an item for each: 11.06 items a bucket, of twelve. The end comes after as many steps again at
     /// the most, and the new table has then, for each bucket of the old one, 11.56 items for 13.5
-    /// slots if it is the larger, and 5.2 items for 7.2 slots if it is the smaller. Both are below
+    /// slots if it is the larger, and 5.2 items for 6 slots or more if it is the smaller. Both are below
     /// `GROW_AT`, so that it can be said again of the next.
     #[cold]
     fn replace(&mut self, buckets: u32) {
-        self.old = std::mem::replace(&mut self.table, Table::new(buckets));
+        let Some(table) = Table::new(buckets) else {
+            // There may be memory again before this one is full.
+            if reaches(self.len, self.table.buckets, FULL_AT) {
+                no_memory(buckets)
+            }
+            return;
+        };
+        self.old = std::mem::replace(&mut self.table, table);
         self.emptied = 0;
         self.swept = 0;
         self.clear = 0;
@@ -268,7 +278,7 @@ impl Index {
         }
         let all = self.old.buckets;
         if self.emptied >= all && (!passed || self.emptied - all == all) {
-            self.old = Table::new(0);
+            self.old = Table::default();
             self.swept = IDLE;
             self.clear = IDLE;
         }
@@ -276,11 +286,11 @@ impl Index {
 
     /// Frees the memory of the old table that holds nothing any more.
     fn leave(&mut self) {
-        let part = (self.old.buckets / PARTS).clamp(PAGE, MAX_PART) / PAGE * PAGE;
+        let part = self.old.row.part();
         while self.left + part <= self.clear {
             // What overflowed from the end of the row may still be there.
             if self.old.passed(self.old.before(self.left)) == 0 {
-                self.old.row.free(self.left, part);
+                self.old.row.free(self.left);
             }
             self.left += part;
         }
@@ -288,14 +298,16 @@ impl Index {
 }
 
 /// A row of buckets, where each hash has its home.
+#[derive(Default)]
 struct Table {
     row: Row,
     buckets: u32,
 }
 
 impl Table {
-    fn new(buckets: u32) -> Self {
-        Self { row: Row::new(buckets), buckets }
+    /// `None` if there is no memory.
+    fn new(buckets: u32) -> Option<Self> {
+        Some(Self { row: Row::new(buckets)?, buckets })
     }
 
     /// The bucket that a hash falls on: of hashes in order the buckets are in order, too.
@@ -384,27 +396,32 @@ fn reaches(len: usize, buckets: u32, per_hundred: u64) -> bool {
 /// Buckets of the table after one of `buckets` that is full. So each item is moved once for every
 /// eighth that comes; a smaller step saves memory and costs more moves.
 fn grown(buckets: u32) -> u32 {
-    buckets + buckets / 8 + 1
+    (buckets + buckets / 8 + 1).next_multiple_of(PAGE)
 }
 
-/// Buckets of the table after one of `buckets` that is all but empty.
+/// Buckets of the table after one of `buckets` that is all but empty and not the smallest: three
+/// fifths, and a page less at least.
 fn shrunk(buckets: u32) -> u32 {
-    (buckets - buckets / 5 * 2).max(MIN_BUCKETS)
+    (buckets - buckets / 5 * 2).next_multiple_of(PAGE).min(buckets - PAGE)
+}
+
+fn no_memory(buckets: u32) -> ! {
+    handle_alloc_error(Layout::array::<Bucket>(buckets as usize).unwrap_or(Layout::new::<Bucket>()))
 }
 
 /// Items for each hundred buckets at which a table is replaced by a larger one, 88 % of the slots,
 /// or by a smaller one, 35 %. A fuller table makes more lookups go on to a second bucket: at 88 % it
-/// is one in eleven of those that find an item and nearly half of those that find none, right after
-/// the table has grown one in 17 and three in ten.
+/// is one in eleven of those that find an item and nearly half of those that find none, when the table
+/// has just grown, at 82 %, one in 17 and three in ten.
 const GROW_AT: u64 = 1056;
 const SHRINK_AT: u64 = 420;
+/// The same at which it must be replaced.
+const FULL_AT: u64 = 1150;
 
-const MIN_BUCKETS: u32 = 2;
-/// Parts in which the old table is freed at least, if they are no shorter than a page and no longer
-/// than this: the more, the less is held twice; the longer, the less often the system is asked.
-const PARTS: u32 = 64;
-const MAX_PART: u32 = 1024;
-
+/// What is behind a smaller table is a page as well.
+const MIN_BUCKETS: u32 = PAGE;
+/// Those of more items than there are places.
+const MAX_BUCKETS: u32 = 1 << 29;
 /// Buckets that an insert or a remove empties while items move.
 const STEPS: usize = 2;
 

@@ -540,9 +540,24 @@ fn memory_is_never_in_huge_pages() {
     }
     let arena = anonymous(SEGMENT, 1 << 20);
     let segment = arena.take().unwrap();
-    let row = map(1 << 20).unwrap();
-    for address in [segment.as_ptr().addr(), row.as_ptr().addr()] {
+    let other = zeros(1 << 20).unwrap();
+    for address in [segment.as_ptr().addr(), other.as_ptr().addr()] {
         let flags = flags_of_mapping(address);
         assert!(flags.split(' ').any(|flag| flag == "nh"), "{flags}");
     }
+}
+
+#[test]
+fn what_is_given_back_is_what_was_said_and_no_more() {
+    let page = system_page_bytes();
+    let mut memory = zeros(4 * page).unwrap();
+    memory.fill(1);
+    for (start, end) in [(page, page + 1), (1, page), (3 * page, 5 * page), (4 * page, 8 * page)] {
+        assert!(!give_back(&mut memory, start..end), "{start} to {end}");
+    }
+    assert!(memory.iter().all(|byte| *byte == 1));
+    assert!(give_back(&mut memory, page..3 * page));
+    let pages: Vec<_> =
+        memory.chunks(page).map(|page| page.iter().all(|byte| *byte == 0)).collect();
+    assert_eq!(pages, [false, true, true, false]);
 }

@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::Place;
 
 /// A cache line of slots; of zeros it is empty.
-#[derive(Clone, Copy, Debug, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
+#[derive(Clone, Copy, Default, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C, align(64))]
 pub(crate) struct Bucket {
     /// Of each lane eight bits of the hash, or `EMPTY`.

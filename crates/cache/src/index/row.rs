@@ -1,7 +1,5 @@
 //! A row of buckets in memory of its own.
 
-use std::alloc::{Layout, handle_alloc_error};
-
 use memmap2::MmapMut;
 use zerocopy::FromBytes;
 
@@ -12,8 +10,8 @@ use crate::arena::{self, PAGE_BYTES};
 /// them, is nothing here.
 ///
 /// All are empty at first, and the system gives a page of them when one of it is put to use. That
-/// happens from the front on, and from the front on they are freed.
-#[derive(Debug, Default)]
+/// happens from the front on, and from the front on they are freed, a part at a time.
+#[derive(Default)]
 pub(super) struct Row {
     /// `None` for a row of no buckets.
     map: Option<MmapMut>,
@@ -21,22 +19,27 @@ pub(super) struct Row {
     reach: u32,
     /// How many of these were freed.
     freed: u32,
+    /// How many are freed at once, whole pages of the system's.
+    part: u32,
 }
 
 impl Row {
-    pub(super) fn new(buckets: u32) -> Self {
-        let bytes = buckets as usize * size_of::<Bucket>();
-        let map = (bytes > 0).then(|| match arena::map(bytes) {
-            Ok(map) => map,
-            // As where any other memory is asked for that is not there.
-            Err(_) => handle_alloc_error(Layout::new::<Bucket>()),
-        });
-        Self { map, reach: 0, freed: 0 }
+    /// A row of so many buckets; `None` if there is no memory.
+    pub(super) fn new(buckets: u32) -> Option<Self> {
+        let map = arena::zeros(buckets as usize * size_of::<Bucket>()).ok()?;
+        let page = u32::try_from(arena::system_page_bytes() / size_of::<Bucket>()).ok()?;
+        let part = (buckets / PARTS).clamp(PAGE, MAX_PART).next_multiple_of(page.max(PAGE));
+        Some(Self { map: Some(map), reach: 0, freed: 0, part })
     }
 
-    /// Bytes of memory behind it.
+    /// Bytes of memory behind it, in whole parts, so that it is news only now and then.
+    ///
+    /// A page that was freed and is put to use again does not count: what has overflowed from the end
+    /// of a row may come to its beginning while that is being freed.
     pub(super) fn bytes(&self) -> usize {
-        (self.reach - self.freed) as usize * size_of::<Bucket>()
+        let used = self.reach.next_multiple_of(self.part.max(1)) as usize * size_of::<Bucket>();
+        let all = self.map.as_deref().map_or(0, <[u8]>::len);
+        used.min(all) - self.freed as usize * size_of::<Bucket>()
     }
 
     #[inline]
@@ -56,22 +59,36 @@ impl Row {
     #[inline]
     pub(super) fn put_to_use(&mut self, at: u32) -> Option<&mut Bucket> {
         if at >= self.reach {
-            self.reach = (at / PAGE + 1) * PAGE;
+            self.go_on_to(at);
         }
         self.get_mut(at)
     }
 
-    /// Gives the memory of so many buckets from `at` on back, in whole pages: they are empty then.
-    pub(super) fn free(&mut self, at: u32, buckets: u32) {
-        let end = self.reach.min(at + buckets);
-        if let Some(map) = &mut self.map
-            && at < end
+    #[cold]
+    #[inline(never)]
+    fn go_on_to(&mut self, at: u32) {
+        if let Some(bucket) = self.get_mut(at) {
+            // A page that is read first costs the system twice.
+            *bucket = Bucket::default();
+            self.reach = (at / PAGE + 1) * PAGE;
+        }
+    }
+
+    /// How many buckets are freed at once.
+    pub(super) fn part(&self) -> u32 {
+        self.part
+    }
+
+    /// Gives the memory of a part back that begins at `at` and was put to use: its buckets are empty
+    /// then.
+    pub(super) fn free(&mut self, at: u32) {
+        let start = at as usize * size_of::<Bucket>();
+        let end = start + self.part as usize * size_of::<Bucket>();
+        if at < self.reach
+            && let Some(map) = &mut self.map
+            && arena::give_back(map, start..end)
         {
-            arena::clear(
-                map,
-                at as usize * size_of::<Bucket>()..end as usize * size_of::<Bucket>(),
-            );
-            self.freed += end - at;
+            self.freed += self.part;
         }
     }
 }
@@ -81,22 +98,52 @@ pub(super) const PAGE: u32 = 64;
 
 const _: () = assert!(PAGE as usize * size_of::<Bucket>() == PAGE_BYTES);
 
+/// Parts that a row has at least, if they are no shorter than a page and no longer than this: the
+/// more, the less is held twice while items move; the longer, the less often the system is asked.
+const PARTS: u32 = 64;
+const MAX_PART: u32 = 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn is_empty(row: &Row, at: u32) -> bool {
+        row.get(at).unwrap().items().iter().all(Option::is_none)
+    }
+
     #[test]
     fn memory_counts_from_its_first_use_until_it_is_freed() {
-        let mut row = Row::new(5 * PAGE);
+        let mut row = Row::new(5 * PAGE).unwrap();
+        let part = row.part();
+        let bytes = |parts: u32| (parts * part) as usize * size_of::<Bucket>();
         assert_eq!(row.bytes(), 0);
-        for at in [0, PAGE - 1, 3 * PAGE] {
-            row.put_to_use(at).unwrap().put(1, 2, 3, 0);
+        for at in [0, part - 1, part, 3 * part] {
+            if let Some(bucket) = row.put_to_use(at) {
+                bucket.put(1, 2, 3, 0);
+            }
         }
-        assert_eq!(row.bytes(), 4 * PAGE_BYTES);
-        row.free(0, PAGE);
-        row.free(2 * PAGE, 3 * PAGE);
-        assert_eq!(row.bytes(), PAGE_BYTES);
-        assert!((0..5 * PAGE).all(|at| row.get(at).unwrap().items().iter().all(Option::is_none)));
-        assert!(row.get(5 * PAGE).is_none() && Row::default().get(0).is_none());
+        if part > PAGE {
+            // Of larger pages than are tested here.
+            return;
+        }
+        assert_eq!(row.bytes(), bytes(4));
+        row.free(0);
+        assert_eq!(row.bytes(), bytes(3));
+        // That, and nothing else.
+        let taken: Vec<_> = (0..5 * PAGE).filter(|at| !is_empty(&row, *at)).collect();
+        assert_eq!(taken, [part, 3 * part]);
+        // What was never put to use, or is not there, is nothing to free.
+        row.free(4 * part);
+        row.free(5 * part);
+        assert_eq!(row.bytes(), bytes(3));
+        assert!(row.put_to_use(5 * PAGE).is_none());
+        assert_eq!(row.bytes(), bytes(3));
+    }
+
+    #[test]
+    fn long_rows_are_freed_in_longer_parts() {
+        let parts = [64, 6400, 64 * 100, 1 << 20].map(|buckets| Row::new(buckets).unwrap().part());
+        assert_eq!(parts.map(|part| part % PAGE), [0; 4]);
+        assert!(parts.is_sorted() && parts[3] >= MAX_PART, "{parts:?}");
     }
 }

@@ -104,6 +104,7 @@ impl Model {
 
     fn count(&mut self) {
         if self.index.is_moving() {
+            assert_ne!(self.index.table.buckets, self.index.old.buckets);
             let grows = self.index.table.buckets > self.index.old.buckets;
             self.grew += u32::from(grows);
             self.shrank += u32::from(!grows);
@@ -182,7 +183,7 @@ fn play(hashing: Hashing, keys: u32, acts: &[Act]) {
     (0..keys).for_each(|key| model.remove(key));
     model.check();
     assert_eq!(model.index.len(), 0);
-    assert!(model.index.bytes() < 64 << 10);
+    assert!(model.index.bytes() <= 2 * PAGE_BYTES);
 }
 
 proptest! {
@@ -202,15 +203,23 @@ proptest! {
 fn every_state_of_growing_and_shrinking_is_sound() {
     for hashing in [Hashing::Even, Hashing::Few, Hashing::End, Hashing::OneTag] {
         let mut model = Model::new(hashing);
-        for key in 0..700 {
+        // Those that are alike are looked at again and again.
+        let keys = if matches!(hashing, Hashing::Even | Hashing::OneTag) { 3000 } else { 1500 };
+        let looks = |key| key % 31 == 0 || (700..1000).contains(&key);
+        for key in 0..keys {
             model.store(key, (key % 4) as u8);
-            model.check();
+            if looks(key) {
+                model.check();
+            }
         }
-        for key in (0..700).rev() {
+        for key in (0..keys).rev() {
             model.remove(key);
-            model.check();
+            if looks(key) {
+                model.check();
+            }
         }
         assert!(model.grew > 100 && model.shrank > 30, "{} {}", model.grew, model.shrank);
+        assert_eq!(model.index.table.buckets, MIN_BUCKETS);
     }
 }
 
@@ -223,18 +232,19 @@ fn memory_comes_and_goes_page_by_page() {
             model.check();
         }
         let Index { table, old, clear, .. } = &model.index;
-        let used =
-            if old.buckets > 0 { old.buckets - clear + clear * 9 / 8 } else { table.buckets };
+        let used = if old.buckets > 0 { old.buckets + clear / 8 } else { table.buckets };
         let used = used as usize * size_of::<Bucket>();
-        // A page of each table that is in use in part, one that was just left, one overflowed into.
-        assert!(model.index.bytes() <= used + 4 * PAGE_BYTES, "{key}");
+        // Of each table a part that is in use to some extent, and one that was overflowed into.
+        let parts = 2 * (table.row.part() + old.row.part()) as usize * size_of::<Bucket>();
+        let bytes = model.index.bytes();
+        assert!(bytes <= used + parts && used <= bytes + parts, "{key}: {bytes} for {used}");
     }
     let mut steps = 0;
     for key in 0..40_000 {
         model.remove(key);
         let shrinks = model.index.table.buckets < model.index.old.buckets;
         steps = if shrinks { steps + 1 } else { 0 };
-        assert!(steps <= 2 * model.index.old.buckets, "removals alone shrink");
+        assert!(steps <= model.index.old.buckets, "removals alone shrink");
         if key % 997 == 0 {
             model.check();
         }
@@ -279,7 +289,7 @@ fn an_item_costs_less_than_seven_bytes() {
     let hash = |place: Place| mix(place.into());
     let mut index = Index::new();
     // Thousandths of bytes for an item.
-    let (mut sum, mut worst, mut samples, mut most) = (0, 0, 0, 0);
+    let (mut sum, mut samples, mut most) = (0, 0, 0);
     let mut asked = 0_u32;
     let mut sample_at = 10_000;
     for place in 0..1_000_000 {
@@ -294,20 +304,21 @@ fn an_item_costs_less_than_seven_bytes() {
             sample_at += sample_at / 1000;
             let bytes = index.bytes() * 1000 / index.len();
             sum += bytes;
-            worst = worst.max(bytes);
+            // Of each table a part is in use to some extent, and one is gone on to.
+            let parts = 2 * index.table.row.part() + index.old.row.part();
+            let parts = parts as usize * size_of::<Bucket>() * 1000 / index.len();
+            assert!(bytes < 6650 + parts, "{bytes} of {}", index.len());
             samples += 1;
         }
     }
     let mean = sum / samples;
-    assert!(mean < 6500 && worst < 7600, "{mean} {worst}");
+    assert!(mean < 6400, "{mean}");
     assert!(most <= 24 && asked < 9_000_000, "{most} {asked}");
     assert!((0..1_000_000).all(|place| index.find_place(hash(place), place).is_some()));
 }
 
 #[test]
 fn an_empty_index_is_small() {
-    assert_eq!(Index::new().bytes(), 0);
-    assert!(size_of::<Index>() < 256);
     let mut index = Index::new();
     index.insert(5, 7, 9, |_| 0);
     assert_eq!(index.find_place(5, 7).map(|slot| index.uses(slot)), Some(3));
