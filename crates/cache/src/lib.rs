@@ -15,7 +15,7 @@
 //! |---|---|
 //! | 12 | the head of its record: marks, lengths, last access, cas unique |
 //! | 0 to 13 | in the head: 1 for a value of 128 bytes or more, 4 for an exptime, 4 for client flags, 3 for a cas unique from 2^40 on |
-//! | 6.1 to 6.6 | a slot of the index, of which twelve share a line of 64 and 82 to 88 of 100 are taken; while it grows, up to a thirtieth more, and in a small shard a page |
+//! | 6.1 to 6.9 | a slot of the index, of which twelve share a line of 64 and 77 to 88 of 100 are taken |
 //! | 1 | ghosts: four bytes for one item in four |
 //! | 1 of 100 | what is left at the end of a segment, and of those that are not full |
 //! | 4 | in a file only: its seal; and 32 for the label of each segment |

@@ -81,7 +81,7 @@ impl Model {
                 assert_eq!(items[&(place & 0xffff)].0, place);
                 hashing.hash(place & 0xffff)
             });
-            assert!(calls <= STEPS * LANES);
+            assert!(calls <= LANES);
         }
         self.items.insert(key, (place, uses));
         self.count();
@@ -98,7 +98,7 @@ impl Model {
             assert_eq!(items[&(place & 0xffff)].0, place);
             hashing.hash(place & 0xffff)
         });
-        assert!(calls <= STEPS * LANES);
+        assert!(calls <= LANES);
         self.count();
     }
 
@@ -219,7 +219,7 @@ fn every_state_of_growing_and_shrinking_is_sound() {
             }
         }
         assert!(model.grew > 100 && model.shrank > 30, "{} {}", model.grew, model.shrank);
-        assert_eq!(model.index.table.buckets, MIN_BUCKETS);
+        assert!(model.index.table.buckets <= 2 * PAGE);
     }
 }
 
@@ -232,7 +232,7 @@ fn memory_comes_and_goes_page_by_page() {
             model.check();
         }
         let Index { table, old, clear, .. } = &model.index;
-        let used = if old.buckets > 0 { old.buckets + clear / 8 } else { table.buckets };
+        let used = if old.buckets > 0 { old.buckets + clear / 4 } else { table.buckets };
         let used = used as usize * size_of::<Bucket>();
         // Of each table a part that is in use to some extent, and one that was overflowed into.
         let parts = 2 * (table.row.part() + old.row.part()) as usize * size_of::<Bucket>();
@@ -244,13 +244,13 @@ fn memory_comes_and_goes_page_by_page() {
         model.remove(key);
         let shrinks = model.index.table.buckets < model.index.old.buckets;
         steps = if shrinks { steps + 1 } else { 0 };
-        assert!(steps <= model.index.old.buckets, "removals alone shrink");
+        assert!(steps <= 2 * model.index.old.buckets, "removals alone shrink");
         if key % 997 == 0 {
             model.check();
         }
     }
     assert_eq!(model.index.places().count(), 0);
-    assert!(model.index.bytes() <= PAGE_BYTES);
+    assert!(model.index.bytes() <= 2 * PAGE_BYTES);
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn one_hash_for_all_is_slow_and_not_wrong() {
             index.remove(hash, slot, |_| hash);
         }
         assert_eq!((index.len(), index.places().count()), (0, 0));
-        assert!(index.bytes() <= PAGE_BYTES);
+        assert!(index.bytes() <= 2 * PAGE_BYTES);
     }
 }
 
@@ -307,13 +307,13 @@ fn an_item_costs_less_than_seven_bytes() {
             // Of each table a part is in use to some extent, and one is gone on to.
             let parts = 2 * index.table.row.part() + index.old.row.part();
             let parts = parts as usize * size_of::<Bucket>() * 1000 / index.len();
-            assert!(bytes < 6650 + parts, "{bytes} of {}", index.len());
+            assert!(bytes < 6950 + parts, "{bytes} of {}", index.len());
             samples += 1;
         }
     }
     let mean = sum / samples;
-    assert!(mean < 6400, "{mean}");
-    assert!(most <= 24 && asked < 9_000_000, "{most} {asked}");
+    assert!(mean < 6600, "{mean}");
+    assert!(most <= 12 && asked < 5_000_000, "{most} {asked}");
     assert!((0..1_000_000).all(|place| index.find_place(hash(place), place).is_some()));
 }
 
