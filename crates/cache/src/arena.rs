@@ -10,7 +10,8 @@
 //!
 //! This is the one file of the crate with `unsafe`. What it argues with is [`Held`]: the ledger
 //! makes one for pages that are free, none for pages that are held, and it cannot be copied. So the
-//! [`Run`] that is made of it is the only way to those bytes.
+//! [`Run`] that is made of it is the only way to those bytes. The index has mappings of its own, which
+//! come from here too, and which it owns as any other memory.
 //!
 //! - `ledger`: whose every page is
 //! - `file`: memory that is a file, and what the next process finds in it

@@ -174,8 +174,9 @@ impl Index {
             }
             return;
         }
-        if !self.is_moving() && shrunk(self.table.buckets) < self.table.buckets {
-            self.replace(shrunk(self.table.buckets));
+        let fewer = shrunk(self.table.buckets);
+        if !self.is_moving() && fewer < self.table.buckets {
+            self.replace(fewer);
         }
         if self.is_moving() {
             self.step(hash_of);

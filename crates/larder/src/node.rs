@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use larder_protocol::Limits;
 use larder_server::{Backend, Listener, Overflow, Settings};
-use nix::libc::MCL_ONFAULT;
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use tracing::{info, warn};
 
@@ -152,9 +151,10 @@ fn lock_memory() {
         );
         return;
     }
+    let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE;
     // As it is touched: what is only set aside would be had at once, beyond the limit.
-    let as_touched = MlockAllFlags::from_bits_retain(MCL_ONFAULT);
-    let flags = MlockAllFlags::MCL_CURRENT | MlockAllFlags::MCL_FUTURE | as_touched;
+    #[cfg(target_os = "linux")]
+    let flags = flags | MlockAllFlags::from_bits_retain(nix::libc::MCL_ONFAULT);
     if let Err(error) = mlockall(flags) {
         warn!("-k: memory is not locked: {error}");
     }

@@ -17,8 +17,8 @@ pub(super) struct Row {
     map: Option<MmapMut>,
     /// How many buckets at the front are on pages that were put to use.
     reach: u32,
-    /// How many of these were freed.
-    freed: u32,
+    /// How many are in parts that were put to use and not freed.
+    held: u32,
     /// How many are freed at once, whole pages of the system's.
     part: u32,
 }
@@ -29,17 +29,16 @@ impl Row {
         let map = arena::zeros(buckets as usize * size_of::<Bucket>()).ok()?;
         let page = u32::try_from(arena::system_page_bytes() / size_of::<Bucket>()).ok()?;
         let part = (buckets / PARTS).clamp(PAGE, MAX_PART).next_multiple_of(page.max(PAGE));
-        Some(Self { map: Some(map), reach: 0, freed: 0, part })
+        Some(Self { map: Some(map), reach: 0, held: 0, part })
     }
 
     /// Bytes of memory behind it, in whole parts, so that it is news only now and then.
     ///
     /// A page that was freed and is put to use again does not count: what has overflowed from the end
     /// of a row may come to its beginning while that is being freed.
+    #[inline]
     pub(super) fn bytes(&self) -> usize {
-        let used = self.reach.next_multiple_of(self.part.max(1)) as usize * size_of::<Bucket>();
-        let all = self.map.as_deref().map_or(0, <[u8]>::len);
-        used.min(all) - self.freed as usize * size_of::<Bucket>()
+        self.held as usize * size_of::<Bucket>()
     }
 
     #[inline]
@@ -67,11 +66,18 @@ impl Row {
     #[cold]
     #[inline(never)]
     fn go_on_to(&mut self, at: u32) {
-        if let Some(bucket) = self.get_mut(at) {
-            // A page that is read first costs the system twice.
-            *bucket = Bucket::default();
-            self.reach = (at / PAGE + 1) * PAGE;
-        }
+        let Some(bucket) = self.get_mut(at) else { return };
+        // A page that is read first costs the system twice.
+        *bucket = Bucket::default();
+        let before = self.in_parts(self.reach);
+        self.reach = (at / PAGE + 1) * PAGE;
+        self.held += self.in_parts(self.reach) - before;
+    }
+
+    /// How many buckets are in the parts that the first so many are in.
+    fn in_parts(&self, buckets: u32) -> u32 {
+        let all = self.map.as_deref().map_or(0, <[u8]>::len) / size_of::<Bucket>();
+        buckets.next_multiple_of(self.part).min(u32::try_from(all).unwrap_or(u32::MAX))
     }
 
     /// How many buckets are freed at once.
@@ -88,7 +94,7 @@ impl Row {
             && let Some(map) = &mut self.map
             && arena::give_back(map, start..end)
         {
-            self.freed += self.part;
+            self.held -= self.part;
         }
     }
 }
@@ -115,16 +121,16 @@ mod tests {
     fn memory_counts_from_its_first_use_until_it_is_freed() {
         let mut row = Row::new(5 * PAGE).unwrap();
         let part = row.part();
+        if part > PAGE {
+            // The system's pages are so large that this row is one part.
+            return;
+        }
         let bytes = |parts: u32| (parts * part) as usize * size_of::<Bucket>();
         assert_eq!(row.bytes(), 0);
         for at in [0, part - 1, part, 3 * part] {
             if let Some(bucket) = row.put_to_use(at) {
                 bucket.put(1, 2, 3, 0);
             }
-        }
-        if part > PAGE {
-            // Of larger pages than are tested here.
-            return;
         }
         assert_eq!(row.bytes(), bytes(4));
         row.free(0);
@@ -142,7 +148,7 @@ mod tests {
 
     #[test]
     fn long_rows_are_freed_in_longer_parts() {
-        let parts = [64, 6400, 64 * 100, 1 << 20].map(|buckets| Row::new(buckets).unwrap().part());
+        let parts = [64, 6400, 64_000, 1 << 20].map(|buckets| Row::new(buckets).unwrap().part());
         assert_eq!(parts.map(|part| part % PAGE), [0; 4]);
         assert!(parts.is_sorted() && parts[3] >= MAX_PART, "{parts:?}");
     }
