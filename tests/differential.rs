@@ -40,10 +40,11 @@ struct Pair {
     differences: Differences,
 }
 
-/// One connection to each of them.
+/// One connection to each of them, and another to ask whether it is only slow.
 struct Connections {
     left: Wire,
     right: Wire,
+    beside: [Wire; 2],
     cas: CasPairs,
     /// How many ends of answers were asked for.
     ended: u64,
@@ -66,6 +67,7 @@ impl Pair {
         Connections {
             left: Wire::connect(self.left),
             right: Wire::connect(self.right),
+            beside: [self.left, self.right].map(Wire::connect),
             cas: CasPairs::default(),
             ended: 0,
             spent: false,
@@ -200,9 +202,10 @@ impl Connections {
             let patience = if batch.len() == 1 { FILLED_AFTER } else { PATIENCE };
             let mut left = await_line(&mut self.left, &last, patience);
             let mut right = await_line(&mut self.right, &last, patience);
-            if fill == FILLS && left.is_some() != right.is_some() {
-                left = await_line(&mut self.left, &last, PATIENCE);
-                right = await_line(&mut self.right, &last, PATIENCE);
+            if left.is_none() || right.is_none() {
+                self.let_slow_ones_answer();
+                left = await_line(&mut self.left, &last, AT_ONCE);
+                right = await_line(&mut self.right, &last, AT_ONCE);
             }
             if let (Some(left), Some(right)) = (left, right) {
                 let (left, right) = (self.left.take(left), self.right.take(right));
@@ -220,6 +223,17 @@ impl Connections {
             sent_right = FILLER.to_vec();
         }
         unreachable!("the last fill returns")
+    }
+
+    /// Returns when each server has seen what it was sent: both have one thread, which comes to the
+    /// other connection later.
+    fn let_slow_ones_answer(&mut self) {
+        for wire in &mut self.beside {
+            wire.send(b"mn\r\n");
+        }
+        for wire in &mut self.beside {
+            assert_eq!(wire.line().as_deref(), Ok(&b"MN\r\n"[..]));
+        }
     }
 
     fn agree(&mut self, exchange: &Exchange, key: Option<&[u8]>) -> bool {
@@ -271,6 +285,8 @@ const FILLER: &[u8] = b"\r\nfill\r\nfill\r\nfill\r\nfill\r\nfill\r\nfill\r\n";
 const FILLS: u32 = 1;
 const FILLED_AFTER: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(1);
+/// For what has been sent.
+const AT_ONCE: Duration = Duration::from_millis(1);
 /// Bytes of the answers shown before they differ.
 const SHOWN_BEFORE: usize = 60;
 const MINIMISED_WITHIN: Duration = Duration::from_mins(1);
