@@ -7,6 +7,7 @@ use crate::item::Seconds;
 /// 0 is never; a negative one is already past; up to 30 days it counts from now; above that it is
 /// a Unix time (memcached's `doc/protocol.txt`, "Expiration times").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Exptime(pub i64);
 
 impl Exptime {

@@ -6,10 +6,12 @@ use crate::exptime::Exptime;
 
 /// An operation on one item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub enum Op<'a> {
     /// `get gets gat gats touch mg me`
     Fetch(Fetch),
     /// `set add replace append prepend cas ms`
+    #[cfg_attr(feature = "serde", serde(borrow))]
     Store(Store<'a>),
     /// `delete md`
     Delete(Delete),
@@ -36,6 +38,7 @@ impl Op<'_> {
 
 /// Fetch an item, and perhaps touch or create it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Fetch {
     /// Give the item this exptime (`touch`, `gat`, `T`).
     pub ttl: Option<Exptime>,
@@ -71,12 +74,14 @@ impl Fetch {
 
 /// Store a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Store<'a> {
     /// Under which condition, and what happens to an old value.
     pub mode: Mode,
     /// How many bytes of the value its engine has already, but for append and prepend; 0 mostly.
     pub landed: usize,
     /// The bytes that came with the command, behind those.
+    #[cfg_attr(feature = "serde", serde(borrow, with = "serde_bytes"))]
     pub value: &'a [u8],
     /// The client's own bits; append and prepend keep the item's.
     pub client_flags: u32,
@@ -123,6 +128,7 @@ impl Store<'static> {
 
 /// The storage commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub enum Mode {
     /// Whatever is there.
     Set,
@@ -138,6 +144,7 @@ pub enum Mode {
 
 /// Delete an item, or mark it stale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Delete {
     /// Only if the item's cas unique is this (`C`).
     pub compare: Option<u64>,
@@ -155,6 +162,7 @@ pub struct Delete {
 
 /// Add to or subtract from a decimal number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 pub struct Arithmetic {
     /// Subtract, stopping at 0, instead of adding, wrapping at 2^64.
     pub decrement: bool,

@@ -15,10 +15,10 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::backend::Backend;
+use crate::bell::Cord;
 use crate::budget::Share;
 use crate::buffers;
 use crate::clock;
-use crate::counters::Counters;
 use crate::dispatch::{Desk, Next, Rest};
 use crate::registry::{Entry, Peer};
 use crate::shared::{Shared, Worker};
@@ -35,7 +35,7 @@ pub(crate) async fn serve<B: Backend, S>(
 {
     let peer = &entry.peer;
     debug!(peer = %peer.address, number = peer.number(), "connected");
-    let mut connection = Connection::new(stream, peer, &shared, &worker.counters);
+    let mut connection = Connection::new(stream, peer, &shared, &worker);
     match connection.run().await {
         Ok(()) => debug!(peer = %peer.address, "closed"),
         Err(error) => debug!(peer = %peer.address, %error, "closed"),
@@ -46,6 +46,7 @@ struct Connection<'a, B: Backend, S> {
     stream: S,
     peer: &'a Peer,
     desk: Desk<'a, B>,
+    cord: Cord,
     share: Share<'a, B>,
     /// What has been read and not yet carried out begins at `position`.
     input: Vec<u8>,
@@ -73,11 +74,12 @@ struct Connection<'a, B: Backend, S> {
 }
 
 impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
-    fn new(stream: S, peer: &'a Peer, shared: &'a Shared<B>, counters: &'a Counters) -> Self {
+    fn new(stream: S, peer: &'a Peer, shared: &'a Shared<B>, worker: &'a Worker) -> Self {
         Self {
             stream,
             peer,
-            desk: Desk::new(shared, counters),
+            desk: Desk::new(shared, &worker.counters),
+            cord: Cord::new(Arc::clone(&worker.bell)),
             share: Share::new(shared, peer),
             input: Vec::new(),
             position: 0,
@@ -163,9 +165,12 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         let outbox = &mut self.desk.outbox;
         let counters = self.desk.counters;
         let unsent = loop {
-            let moved = outbox.poll_answers(cx, counters, clock::now);
+            let moved = outbox.is_waiting() && {
+                let mut cx = Context::from_waker(self.cord.waker(cx.waker()));
+                outbox.poll_answers(&mut cx, counters, clock::now)
+            };
             let unsent = outbox.poll_write(&mut self.stream, cx, counters)?.is_pending();
-            // Writing made room for answers that nothing would wake us for again.
+            // Writing made room for answers that nothing would wake us for.
             if unsent || !moved {
                 break unsent;
             }

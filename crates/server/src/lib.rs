@@ -14,6 +14,7 @@
 //! - `connection`: one client: read, carry out, write
 //! - `dispatch`: from requests to the backend
 //! - `outbox`, `unsent`: replies on their way, in order
+//! - `bell`: how other threads have connections go on
 //! - `buffers`: memory that connections of a worker share
 //! - `budget`: what the buffers of all connections may hold
 //! - `registry`: the connections there are
@@ -21,6 +22,7 @@
 //! - `shared`: what the threads have in common
 //! - `clock`: the only one
 mod backend;
+mod bell;
 mod budget;
 mod buffers;
 mod clock;

@@ -87,6 +87,12 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         self.weight + self.behind + self.last_len()
     }
 
+    /// Whether an answer is still to come.
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether nothing is owed.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
@@ -94,7 +100,8 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
     }
 
     /// Moves the answers that have come to where they can be written, as far as there is room.
-    /// Whether it moved any.
+    /// Whether there may be more once that is written: it moved some, or had no room to ask for any,
+    /// so that nothing would wake who waits.
     #[inline]
     pub(crate) fn poll_answers(
         &mut self,
@@ -121,7 +128,7 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
             self.behind -= if self.waiting.is_empty() { 0 } else { behind };
             moved = true;
         }
-        moved
+        moved || self.ready.len() >= MAX_UNSENT
     }
 
     /// Writes what can be written. Ready once all of it is gone.

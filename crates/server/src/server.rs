@@ -101,13 +101,16 @@ impl Drop for Seat {
 impl Crew {
     fn start<B: Backend>(shared: &Arc<Shared<B>>) -> io::Result<Self> {
         let mut crew = Self { desks: Vec::new(), threads: Vec::new() };
-        for number in 0..shared.workers.len() {
+        for (number, worker) in shared.workers.iter().enumerate() {
+            let bell = Arc::clone(&worker.bell);
             let (desk, guests) = mpsc::unbounded_channel();
             let runtime = runtime()?;
             let shared = Arc::clone(shared);
-            let thread = thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || runtime.block_on(work(guests, shared)))?;
+            let thread =
+                thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                    runtime.spawn(async move { bell.listen().await });
+                    runtime.block_on(work(guests, shared));
+                })?;
             crew.desks.push(desk);
             crew.threads.push(thread);
         }

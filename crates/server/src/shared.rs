@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use tokio::sync::Notify;
 
+use crate::bell::Bell;
 use crate::budget::Budget;
 use crate::clock;
 use crate::counters::{Counters, Totals};
@@ -37,6 +38,7 @@ pub(crate) struct Shared<B> {
 #[derive(Debug, Default)]
 pub(crate) struct Worker {
     pub(crate) counters: Counters,
+    pub(crate) bell: Arc<Bell>,
     /// Connections it serves.
     pub(crate) connections: AtomicUsize,
 }

@@ -152,6 +152,26 @@ fn a_client_that_does_not_read_gets_no_more() {
     assert!(!outbox.has_room());
 }
 
+/// What is full when it is asked and empty when all is written must be asked again: whoever waits was
+/// not told of, and would wake nobody.
+#[test]
+fn who_waits_behind_a_full_buffer_is_asked_for_once_that_is_written() {
+    let counters = Counters::default();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut outbox: Outbox<Answer> = Outbox::default();
+    outbox.end().put(&vec![b'x'; MAX_UNSENT]);
+    let (sender, answer) = later();
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
+    assert!(outbox.poll_answers(&mut cx, &counters, || 0), "there may be more");
+    written_in_parts(
+        &mut Outbox::<Answer> { ready: std::mem::take(&mut outbox.ready), ..Outbox::default() },
+        1 << 20,
+    );
+    assert!(!outbox.poll_answers(&mut cx, &counters, || 0), "it was asked, and waits");
+    sender.send(Outcome::Deleted).unwrap();
+    assert_eq!(written(&mut outbox), "DELETED\r\n");
+}
+
 #[test]
 fn large_requests_and_answers_are_not_piled_up() {
     let mut outbox: Outbox<Answer> = Outbox::default();
