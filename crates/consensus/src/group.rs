@@ -1,0 +1,350 @@
+//! One group of replicas, as this node takes part in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ClientWriteError, Fatal};
+use openraft::impls::ProgressResponder;
+use openraft::impls::leader_id_adv::LeaderId;
+use openraft::raft::Precondition;
+use openraft::{ChangeMembers, Config, RaftMetrics, ReadPolicy, SnapshotPolicy};
+
+use crate::inbox::Inbox;
+use crate::log::GroupLog;
+use crate::machine::{Machine, Operator};
+use crate::network::{Answer, Kind, Network, Transport};
+use crate::standing::{AsOf, Standing};
+use crate::types::{Node, Payload, Types};
+
+/// One group of replicas, as this node takes part in it.
+pub struct Group {
+    raft: openraft::Raft<Types, Operator>,
+    inbox: Inbox,
+}
+
+/// Why something that was proposed was not done, or may not have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unproposed {
+    /// It is in no log and never will be: another node leads, if it is known which.
+    NotLeader(Option<u64>),
+    /// It may be done yet, or not.
+    Unknown,
+}
+
+/// A leader and its term: it leads once in a term, so what was said of a reign is never true of
+/// another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reign {
+    /// Who leads.
+    pub leader: u64,
+    /// Since which election.
+    pub term: u64,
+}
+
+/// What may change about who takes part in a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Members {
+    /// A node, and where it is reached, takes part that has no vote yet.
+    Admit(u64, String),
+    /// These nodes, which all take part, have a vote each. Who loses its vote still takes part; and
+    /// who leads still leads, so it has another lead before.
+    Voters(BTreeSet<u64>),
+    /// These nodes, which have no vote, take part no longer.
+    Dismiss(BTreeSet<u64>),
+}
+
+/// A group's place.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Its number.
+    pub group: u64,
+    /// This node's.
+    pub node: u64,
+    /// A directory of its own, for views while they come.
+    pub directory: &'a Path,
+}
+
+impl Group {
+    /// Takes part in the group from where `log` and `machine` are.
+    ///
+    /// # Errors
+    ///
+    /// The disk's, or what is on it is not this group's.
+    pub async fn open(
+        place: Place<'_>,
+        log: GroupLog,
+        machine: impl Machine,
+        transport: Arc<dyn Transport>,
+    ) -> io::Result<Self> {
+        let name = format!("group-{}", place.group);
+        let operator = Operator::start(name, machine, place.directory)?;
+        let network = Network { group: place.group, transport };
+        let config = config().map_err(io::Error::other)?;
+        let raft = openraft::Raft::new(place.node, Arc::new(config), network, log, operator).await;
+        let raft = raft.map_err(io::Error::other)?;
+        let inbox = Inbox::new(raft.clone(), place.directory);
+        Ok(Self { raft, inbox })
+    }
+
+    /// Begins a group that never was, of these nodes and their addresses. Done by one of them, once.
+    ///
+    /// # Errors
+    ///
+    /// It was begun before.
+    pub async fn found(&self, members: BTreeMap<u64, String>) -> io::Result<()> {
+        let node = |(number, address)| (number, Node { address });
+        let members: BTreeMap<_, _> = members.into_iter().map(node).collect();
+        self.raft.initialize(members).await.map_err(io::Error::other)
+    }
+
+    /// Changes who takes part, if nobody has done so since `as_of`. Returns when a majority has it on
+    /// disk; who has been admitted may have nothing of the history by then.
+    ///
+    /// # Errors
+    ///
+    /// This node does not lead, or no longer; or the members have changed; or there is no such node.
+    /// What was begun may come to its end all the same.
+    pub async fn change_members(&self, change: Members, as_of: AsOf) -> io::Result<()> {
+        let change = match change {
+            Members::Admit(node, address) => {
+                ChangeMembers::AddNodes(BTreeMap::from([(node, Node { address })]))
+            }
+            Members::Voters(nodes) => ChangeMembers::ReplaceAllVoters(nodes),
+            Members::Dismiss(nodes) => ChangeMembers::RemoveNodes(nodes),
+        };
+        let same = Precondition::LastMembershipLogId { last_membership_log_id: as_of.0 };
+        let changed = self.raft.change_membership_if(change, true, [same]).await;
+        changed.map(drop).map_err(io::Error::other)
+    }
+
+    /// How the group stands, as this node sees it.
+    pub fn standing(&self) -> Standing {
+        Standing::new(&self.raft.metrics().borrow_watched())
+    }
+
+    /// Has another node lead, one with a vote that lacks little. Returns when this node leads no
+    /// longer. It takes nothing more and tells nobody that it is there: if the other does not take
+    /// over, whoever notices first is elected, which may be this node.
+    ///
+    /// # Errors
+    ///
+    /// This node does not lead, or another does not in time, or the wrong one.
+    pub async fn hand_over(&self, to: u64, patience: Duration) -> io::Result<()> {
+        let Some(reign) = self.reign().filter(|reign| reign.leader == self.node()) else {
+            return Err(io::Error::other("this node does not lead"));
+        };
+        self.raft.trigger().transfer_leader(to).await.map_err(io::Error::other)?;
+        let over = |metrics: &RaftMetrics<Types>| {
+            metrics.current_term > reign.term && metrics.current_leader.is_some()
+        };
+        let waited = self.raft.wait(Some(patience)).metrics(over, "another leads").await;
+        if waited.is_err() || self.leader() != Some(to) {
+            return Err(io::Error::other(format!("node {to} did not take over")));
+        }
+        Ok(())
+    }
+
+    /// From now on this node gives no vote before it has something of the history: if it took part
+    /// once and has lost what it had, it may have given that vote to another.
+    pub fn abstain_while_empty(&self) {
+        self.inbox.abstain_while_empty();
+    }
+
+    /// Has the group do what `entry` says, if this node leads it and `reign` is its own. Returns when
+    /// it is in line: of two, what was in line first is done first. What it gives returns when this
+    /// node's machine has done it, and a majority has it on disk.
+    ///
+    /// # Errors
+    ///
+    /// This node does not lead, or no longer, or not in that reign.
+    pub async fn propose(
+        &self,
+        entry: Bytes,
+        reign: Reign,
+    ) -> Result<impl Future<Output = Result<(), Unproposed>> + Send + 'static, Unproposed> {
+        let (responder, done) = ProgressResponder::complete_only();
+        let leader = LeaderId { term: reign.term, node_id: reign.leader };
+        let write = self.raft.write(Payload(entry)).responder(responder).with_leader(leader);
+        // Whether it was taken before the group stopped here nobody says.
+        write.await.map_err(|_| Unproposed::Unknown)?;
+        Ok(async move {
+            match done.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
+                    Err(Unproposed::NotLeader(forward.leader_id))
+                }
+                _ => Err(Unproposed::Unknown),
+            }
+        })
+    }
+
+    /// Returns when all that was acknowledged before this was called is in this node's machine.
+    ///
+    /// # Errors
+    ///
+    /// This node does not lead, or a majority does not say so.
+    pub async fn confirm(&self) -> Result<(), Unproposed> {
+        let confirmed = self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await;
+        confirmed.map(drop).map_err(|_| Unproposed::NotLeader(self.leader()))
+    }
+
+    /// This node's number.
+    pub fn node(&self) -> u64 {
+        *self.raft.node_id()
+    }
+
+    /// Who leads, as far as this node knows.
+    pub fn leader(&self) -> Option<u64> {
+        self.reign().map(|reign| reign.leader)
+    }
+
+    /// Who leads and since when, as far as this node knows.
+    pub fn reign(&self) -> Option<Reign> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let (leader, vote) = (metrics.current_leader?, metrics.vote);
+        let is_its = vote.committed && vote.leader_id.node_id == leader;
+        is_its.then_some(Reign { leader, term: vote.leader_id.term })
+    }
+
+    /// The index of the last entry that this node's machine has done.
+    pub fn applied(&self) -> Option<u64> {
+        self.raft.metrics().borrow_watched().last_applied.map(|applied| applied.index)
+    }
+
+    /// The members and their addresses, as far as this node knows: none before it was told.
+    ///
+    /// # Errors
+    ///
+    /// It has stopped here.
+    pub async fn members(&self) -> io::Result<BTreeMap<u64, String>> {
+        let members = self.raft.with_raft_state(|state| {
+            let nodes = state.membership_state.effective().membership().nodes();
+            nodes.map(|(number, node)| (*number, node.address.clone())).collect()
+        });
+        members.await.map_err(io::Error::other)
+    }
+
+    /// Where a member is reached, as far as this node knows.
+    pub fn address(&self, member: u64) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let node = metrics.membership_config.membership().get_node(&member);
+        node.map(|node| node.address.clone())
+    }
+
+    /// Whether this node leads and nobody else has a vote: then its machine has all that was ever
+    /// acknowledged, once [`confirm`](Self::confirm) has said so after it was opened.
+    ///
+    /// That others have a vote is known here before it counts: they can only elect another leader
+    /// once they have been told so by this one, by an entry that follows one that says so already.
+    pub fn leads_alone(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let this = Some(metrics.id);
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        metrics.current_leader == this && voters.next() == this && voters.next().is_none()
+    }
+
+    /// Whether it was ever begun, as far as this node knows.
+    ///
+    /// # Errors
+    ///
+    /// It has stopped here.
+    pub async fn is_founded(&self) -> io::Result<bool> {
+        self.raft.is_initialized().await.map_err(io::Error::other)
+    }
+
+    /// Whether this node takes part no longer, for whatever reason.
+    pub fn has_stopped(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_err()
+    }
+
+    /// Why this node takes part no longer, if it was not [stopped](Self::stop): its log or its machine
+    /// has failed.
+    pub fn failure(&self) -> Option<String> {
+        match &self.raft.metrics().borrow_watched().running_state {
+            Ok(()) | Err(Fatal::Stopped) => None,
+            Err(why) => Some(why.to_string()),
+        }
+    }
+
+    /// Makes the machine durable as it is now, or later.
+    ///
+    /// # Errors
+    ///
+    /// The group has stopped here, or the machine takes longer than a minute.
+    pub async fn persist(&self) -> io::Result<()> {
+        self.persist_applied().await.map(drop)
+    }
+
+    /// Makes the machine durable, and forgets the history up to there but for the last `kept` entries:
+    /// a replica that lacks more than those has to become a view of this one.
+    ///
+    /// # Errors
+    ///
+    /// The group has stopped here, or the machine takes longer than a minute.
+    pub async fn forget_history(&self, kept: u64) -> io::Result<()> {
+        let Some(applied) = self.persist_applied().await? else { return Ok(()) };
+        let purged = self.raft.trigger().purge_log(applied.saturating_sub(kept)).await;
+        purged.map_err(io::Error::other)
+    }
+
+    /// The index up to which at least the machine is durable then.
+    async fn persist_applied(&self) -> io::Result<Option<u64>> {
+        let applied = self.raft.metrics().borrow_watched().last_applied;
+        let Some(applied) = applied.map(|applied| applied.index) else { return Ok(None) };
+        self.raft.trigger().snapshot().await.map_err(io::Error::other)?;
+        let durable = |metrics: &RaftMetrics<Types>| {
+            metrics.snapshot.is_some_and(|snapshot| snapshot.index >= applied)
+        };
+        let patience = Some(Duration::from_mins(1));
+        let waited = self.raft.wait(patience).metrics(durable, "the machine is durable").await;
+        waited.map_err(io::Error::other)?;
+        Ok(Some(applied))
+    }
+
+    /// Answers a call of another node of the group.
+    pub fn receive(&self, from: u64, kind: Kind, message: Bytes) -> Answer {
+        self.inbox.receive(from, kind, message)
+    }
+
+    /// Takes part no longer. The log and the machine are closed once this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// What had stopped it before.
+    pub async fn stop(&self) -> io::Result<()> {
+        self.raft.shutdown().await.map_err(io::Error::other)
+    }
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Group").finish_non_exhaustive()
+    }
+}
+
+/// An election waits three times as long as the worst sync of a busy disk takes, 400 ms, at most; who
+/// leads tells so six times in that. Snapshots are asked for by us: only we know what is durable.
+fn config() -> Result<Config, openraft::ConfigError> {
+    Config {
+        cluster_name: "larder".to_owned(),
+        heartbeat_interval: 150,
+        election_timeout_min: 500,
+        election_timeout_max: 1000,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_payload_entries: 64,
+        replication_lag_threshold: 1000,
+        max_in_snapshot_log_to_keep: 1000,
+        enable_pre_vote: Some(true),
+        ..Config::default()
+    }
+    .validate()
+}

@@ -1,0 +1,175 @@
+//! What a replica is asked by the others of its group.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+
+use crate::machine::{Mark, Operator, Parts, Snapshot, View};
+use crate::network::{Answer, Beginning, Kind};
+use crate::spool::Spool;
+use crate::types::{SnapshotMeta, Types, Vote};
+
+type Raft = openraft::Raft<Types, Operator>;
+
+/// What a replica is asked by the others of its group.
+pub(crate) struct Inbox {
+    raft: Raft,
+    /// Requests to append, by who asks: their order is kept.
+    appends: Mutex<HashMap<u64, mpsc::UnboundedSender<Append>>>,
+    /// The view that is coming. Only one leader sends one.
+    coming: Arc<Mutex<Option<Spool>>>,
+    /// Where views are kept while they come.
+    spools: PathBuf,
+    /// No vote is given while there is nothing of the history here.
+    abstains_while_empty: AtomicBool,
+}
+
+struct Append {
+    request: AppendEntriesRequest<Types>,
+    answer: oneshot::Sender<io::Result<Bytes>>,
+}
+
+impl Inbox {
+    pub(crate) fn new(raft: Raft, spools: &Path) -> Self {
+        Self {
+            raft,
+            appends: Mutex::default(),
+            coming: Arc::default(),
+            spools: spools.to_owned(),
+            abstains_while_empty: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn abstain_while_empty(&self) {
+        self.abstains_while_empty.store(true, Ordering::Release);
+    }
+
+    /// Answers a call of another node. It takes its turn when this returns, whenever the answer is
+    /// waited for.
+    pub(crate) fn receive(&self, from: u64, kind: Kind, message: Bytes) -> Answer {
+        let raft = self.raft.clone();
+        let abstains = self.abstains_while_empty.load(Ordering::Acquire);
+        match kind {
+            Kind::Append => self.append(from, &message),
+            Kind::Vote => Box::pin(async move {
+                let request = read(&message)?;
+                if abstains && raft.metrics().borrow_watched().last_log_index.is_none() {
+                    return Err(io::Error::other(
+                        "it has nothing of the history, and gives no vote",
+                    ));
+                }
+                write(&raft.vote(request).await.map_err(io::Error::other)?)
+            }),
+            Kind::PreVote => Box::pin(async move {
+                let request = read(&message)?;
+                write(&raft.pre_vote(request).await.map_err(io::Error::other)?)
+            }),
+            Kind::TakeOver => Box::pin(async move {
+                let request = read(&message)?;
+                write(&raft.handle_transfer_leader(request).await.map_err(io::Error::other)?)
+            }),
+            Kind::View => {
+                let (coming, spools) = (Arc::clone(&self.coming), self.spools.clone());
+                Box::pin(async move {
+                    let Beginning { mark, .. } = read(&message)?;
+                    blocking(move || {
+                        *coming.lock() = Some(Spool::begin(&spools, &mark)?);
+                        Ok(Bytes::new())
+                    })
+                    .await
+                })
+            }
+            Kind::Part => {
+                let coming = Arc::clone(&self.coming);
+                Box::pin(blocking(move || {
+                    let part: Bytes = read(&message)?;
+                    coming.lock().as_mut().ok_or_else(not_begun)?.add(&part)?;
+                    Ok(Bytes::new())
+                }))
+            }
+            Kind::Install => {
+                let coming = self.coming.lock().take();
+                Box::pin(async move {
+                    let vote: Vote = read(&message)?;
+                    let view = blocking(|| coming.ok_or_else(not_begun)?.finish()).await?;
+                    let Mark { applied, membership } = Mark::decode(&view.mark())?;
+                    let meta = SnapshotMeta { last_log_id: applied, last_membership: membership };
+                    let snapshot = Snapshot { meta, snapshot: Parts(Box::new(view)) };
+                    let installed = raft.install_full_snapshot(vote, snapshot).await;
+                    write(&installed.map_err(io::Error::other)?)
+                })
+            }
+        }
+    }
+
+    fn append(&self, from: u64, message: &[u8]) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        match read(message) {
+            Err(error) => return Box::pin(async { Err(error) }),
+            Ok(request) => {
+                let mut appends = self.appends.lock();
+                let sender = appends.entry(from).or_insert_with(|| self.line());
+                if let Err(mpsc::error::SendError(append)) = sender.send(Append { request, answer })
+                {
+                    // The line before ended with a refusal; what its leader sends next begins anew.
+                    *sender = self.line();
+                    // It has just been made, so it takes it.
+                    drop(sender.send(append));
+                }
+            }
+        }
+        Box::pin(async { answered.await.map_err(|_| io::Error::other("refused before"))? })
+    }
+
+    /// A line of requests to append, which ends with the first that is refused.
+    fn line(&self) -> mpsc::UnboundedSender<Append> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let (answers, mut waiting) = mpsc::unbounded_channel();
+        let requests = stream::unfold((receiver, answers), |(mut receiver, answers)| async {
+            let Append { request, answer } = receiver.recv().await?;
+            answers.send(answer).ok()?;
+            Some((request, (receiver, answers)))
+        });
+        let mut results = Box::pin(self.raft.stream_append(requests));
+        tokio::spawn(async move {
+            while let Some(result) = results.next().await {
+                let Some(answer) = waiting.recv().await else { break };
+                let result: io::Result<StreamAppendResult<Types>> =
+                    result.map_err(io::Error::other);
+                let _ = answer.send(result.and_then(|result| write(&result)));
+            }
+        });
+        sender
+    }
+}
+
+fn read<T: DeserializeOwned>(message: &[u8]) -> io::Result<T> {
+    postcard::from_bytes(message).map_err(io::Error::other)
+}
+
+fn write(answer: &impl Serialize) -> io::Result<Bytes> {
+    postcard::to_stdvec(answer).map(Bytes::from).map_err(io::Error::other)
+}
+
+/// Work that waits for the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await?
+}
+
+fn not_begun() -> io::Error {
+    io::Error::other("a part of a view that was not begun here")
+}

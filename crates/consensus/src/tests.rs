@@ -1,0 +1,453 @@
+//! Groups of replicas in one process, whose wires can be cut.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use larder_peer::{Credentials, PeerId, Secret, Settings, serve};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+use crate::group::{Group, Members, Place, Reign, Unproposed};
+use crate::log::{Log, Options};
+use crate::machine::{Committed, Machine, View};
+use crate::network::{Answer, Kind, Transport};
+use crate::peers::{Peers, Reception};
+
+/// Keeps all entries that are not empty, in memory, and in a file what was persisted.
+#[derive(Clone, Default)]
+struct Ledger(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    mark: Option<Bytes>,
+    entries: Vec<Bytes>,
+    durable: Option<PathBuf>,
+    installed: usize,
+}
+
+impl Ledger {
+    /// What is in a file, or nothing.
+    fn at(path: &Path) -> Self {
+        let read = fs::read(path).ok();
+        let kept = read.map(|bytes| postcard::from_bytes::<(Bytes, Vec<Bytes>)>(&bytes).unwrap());
+        let (mark, entries) = kept.map_or((None, Vec::new()), |(mark, kept)| (Some(mark), kept));
+        let durable = Some(path.to_owned());
+        Self(Arc::new(Mutex::new(Kept { mark, entries, durable, installed: 0 })))
+    }
+
+    fn entries(&self) -> Vec<Bytes> {
+        self.0.lock().entries.clone()
+    }
+}
+
+impl Machine for Ledger {
+    fn mark(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(self.0.lock().mark.clone())
+    }
+
+    fn apply(&mut self, committed: Vec<Committed>) -> io::Result<()> {
+        let mut kept = self.0.lock();
+        for Committed { entry, mark } in committed {
+            kept.mark = Some(mark);
+            kept.entries.extend(Some(entry).filter(|entry| !entry.is_empty()));
+        }
+        Ok(())
+    }
+
+    fn persist(&mut self) -> io::Result<()> {
+        let kept = self.0.lock();
+        let (Some(path), Some(mark)) = (&kept.durable, &kept.mark) else { return Ok(()) };
+        fs::write(path, postcard::to_stdvec(&(mark, &kept.entries)).unwrap())
+    }
+
+    fn view(&mut self) -> io::Result<Box<dyn View>> {
+        let kept = self.0.lock();
+        let mark = kept.mark.clone().unwrap();
+        Ok(Box::new(Listing { mark, entries: kept.entries.clone().into_iter() }))
+    }
+
+    fn install(&mut self, view: &mut dyn View) -> io::Result<()> {
+        let mut entries = Vec::new();
+        while let Some(part) = view.next_part()? {
+            entries.push(part);
+        }
+        let mut kept = self.0.lock();
+        (kept.mark, kept.entries) = (Some(view.mark()), entries);
+        kept.installed += 1;
+        drop(kept);
+        self.persist()
+    }
+}
+
+struct Listing {
+    mark: Bytes,
+    entries: std::vec::IntoIter<Bytes>,
+}
+
+impl View for Listing {
+    fn mark(&self) -> Bytes {
+        self.mark.clone()
+    }
+
+    fn next_part(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(self.entries.next())
+    }
+}
+
+/// Wires between the nodes of one process.
+#[derive(Default)]
+struct Wires {
+    groups: Mutex<HashMap<u64, Arc<Group>>>,
+    /// From whom to whom nothing comes through.
+    cut: Mutex<HashSet<(u64, u64)>>,
+}
+
+/// One node's end of them.
+struct End {
+    node: u64,
+    wires: Arc<Wires>,
+}
+
+impl Transport for End {
+    fn call(&self, node: u64, _: &str, kind: Kind, body: Bytes, limit: Duration) -> Answer {
+        let cut = self.wires.cut.lock().contains(&(self.node, node));
+        let group = self.wires.groups.lock().get(&node).cloned();
+        let Some(group) = group.filter(|_| !cut) else {
+            return Box::pin(async { Err(io::ErrorKind::HostUnreachable.into()) });
+        };
+        let answer = group.receive(self.node, kind, body.slice(8..));
+        let (wires, from) = (Arc::clone(&self.wires), self.node);
+        Box::pin(async move {
+            let answer = tokio::time::timeout(limit, answer).await?;
+            // The way back may be cut alone.
+            let cut = wires.cut.lock().contains(&(node, from));
+            if cut { Err(io::ErrorKind::HostUnreachable.into()) } else { answer }
+        })
+    }
+}
+
+/// Replicas of group 1 on nodes from 1 on.
+struct Cluster {
+    place: TempDir,
+    wires: Arc<Wires>,
+    nodes: BTreeMap<u64, Node>,
+}
+
+struct Node {
+    group: Arc<Group>,
+    ledger: Ledger,
+    log: Log,
+}
+
+impl Cluster {
+    async fn of(nodes: u64) -> Self {
+        let place = TempDir::new().unwrap();
+        let mut cluster = Self { place, wires: Arc::default(), nodes: BTreeMap::new() };
+        for node in 1..=nodes {
+            cluster.start(node).await;
+        }
+        let members = (1..=nodes).map(|node| (node, String::new())).collect();
+        cluster.nodes[&1].group.found(members).await.unwrap();
+        cluster
+    }
+
+    async fn start(&mut self, node: u64) {
+        let directory = self.place.path().join(node.to_string());
+        fs::create_dir_all(directory.join("group")).unwrap();
+        let log = Log::open(&directory.join("log"), Options::default()).unwrap();
+        let ledger = Ledger::at(&directory.join("ledger"));
+        let place = Place { group: 1, node, directory: &directory.join("group") };
+        let transport = Arc::new(End { node, wires: Arc::clone(&self.wires) });
+        let group = log.group(1).unwrap();
+        let group = Group::open(place, group, ledger.clone(), transport).await.unwrap();
+        let group = Arc::new(group);
+        self.wires.groups.lock().insert(node, Arc::clone(&group));
+        self.nodes.insert(node, Node { group, ledger, log });
+    }
+
+    async fn stop(&mut self, node: u64) {
+        self.wires.groups.lock().remove(&node);
+        let Node { group, log, .. } = self.nodes.remove(&node).unwrap();
+        group.stop().await.unwrap();
+        drop(group);
+        log.close();
+    }
+
+    fn cut_off(&self, node: u64) {
+        let mut cut = self.wires.cut.lock();
+        cut.extend(self.nodes.keys().flat_map(|other| [(node, *other), (*other, node)]));
+    }
+
+    /// A node that leads and can confirm it.
+    async fn leader(&self) -> u64 {
+        let patience = Instant::now();
+        loop {
+            for (number, node) in &self.nodes {
+                if node.group.confirm().await.is_ok() {
+                    return *number;
+                }
+            }
+            assert!(patience.elapsed() < PATIENCE, "nobody leads");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until all nodes have these entries.
+    async fn agree_on(&self, entries: &[Bytes]) {
+        let patience = Instant::now();
+        while self.nodes.values().any(|node| node.ledger.entries() != entries) {
+            assert!(patience.elapsed() < PATIENCE, "they do not agree");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+fn entries(from: u32, to: u32) -> Vec<Bytes> {
+    (from..to).map(|number| Bytes::copy_from_slice(&number.to_le_bytes())).collect()
+}
+
+async fn propose_all(group: &Group, entries: &[Bytes]) {
+    for entry in entries {
+        propose(group, entry.clone()).await.unwrap();
+    }
+}
+
+async fn propose(group: &Group, entry: Bytes) -> Result<(), Unproposed> {
+    let reign = group.reign().ok_or(Unproposed::NotLeader(None))?;
+    group.propose(entry, reign).await?.await
+}
+
+async fn change(group: &Group, change: Members) -> io::Result<()> {
+    group.change_members(change, group.standing().members_as_of).await
+}
+
+#[tokio::test]
+async fn one_node_alone_repeats_what_its_machine_forgot() {
+    let mut cluster = Cluster::of(1).await;
+    let all = entries(0, 60);
+    assert_eq!(cluster.leader().await, 1);
+    propose_all(&cluster.nodes[&1].group, &all[..50]).await;
+    assert_eq!(cluster.nodes[&1].ledger.entries(), all[..50]);
+    cluster.stop(1).await;
+    cluster.start(1).await;
+    cluster.leader().await;
+    propose_all(&cluster.nodes[&1].group, &all[50..]).await;
+    cluster.agree_on(&all).await;
+}
+
+#[tokio::test]
+async fn another_takes_over_and_who_was_cut_off_catches_up() {
+    let cluster = Cluster::of(3).await;
+    let all = entries(0, 60);
+    let first = cluster.leader().await;
+    propose_all(&cluster.nodes[&first].group, &all[..30]).await;
+    cluster.cut_off(first);
+    // It still takes what it cannot get a majority for.
+    let reign = cluster.nodes[&first].group.reign().unwrap();
+    let lost = Bytes::from_static(b"lost");
+    let lost = cluster.nodes[&first].group.propose(lost, reign).await.unwrap();
+    let lost = tokio::spawn(lost);
+    let second = loop {
+        let second = cluster.leader().await;
+        if second != first {
+            break second;
+        }
+    };
+    propose_all(&cluster.nodes[&second].group, &all[30..]).await;
+    cluster.wires.cut.lock().clear();
+    cluster.agree_on(&all).await;
+    assert!(lost.await.unwrap().is_err());
+    let told = propose(&cluster.nodes[&first].group, Bytes::from_static(b"no")).await;
+    assert_eq!(told, Err(Unproposed::NotLeader(Some(second))));
+    // What was meant for another reign of the same node is not taken.
+    let group = &cluster.nodes[&second].group;
+    let earlier = Reign { term: reign.term, leader: second };
+    let told = group.propose(Bytes::from_static(b"no"), earlier).await.unwrap().await;
+    assert_eq!(told, Err(Unproposed::NotLeader(Some(second))));
+}
+
+#[tokio::test]
+async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
+    let mut cluster = Cluster::of(1).await;
+    let all = entries(0, 300);
+    cluster.leader().await;
+    let first = Arc::clone(&cluster.nodes[&1].group);
+    propose_all(&first, &all[..200]).await;
+    first.forget_history(10).await.unwrap();
+    propose_all(&first, &all[200..250]).await;
+    for joins in [2, 3] {
+        cluster.start(joins).await;
+        change(&first, Members::Admit(joins, String::new())).await.unwrap();
+        cluster.agree_on(&all[..250]).await;
+        assert_eq!(cluster.nodes[&joins].ledger.0.lock().installed, 1);
+    }
+    change(&first, Members::Voters([1, 2, 3].into())).await.unwrap();
+    propose_all(&first, &all[250..]).await;
+    cluster.agree_on(&all).await;
+    // What was installed counts after a restart, and one of three may be gone.
+    cluster.stop(1).await;
+    let leader = cluster.leader().await;
+    propose_all(&cluster.nodes[&leader].group, &entries(300, 310)).await;
+    cluster.stop(2).await;
+    cluster.start(1).await;
+    cluster.start(2).await;
+    cluster.agree_on(&entries(0, 310)).await;
+}
+
+#[tokio::test]
+async fn replicas_agree_over_the_network() {
+    let place = TempDir::new().unwrap();
+    let credentials = |id: u64| {
+        let secret = Secret::new(b"known to these three").unwrap();
+        let peer = PeerId { id, name: format!("node-{id}").into() };
+        Credentials::new("test", peer, secret).unwrap()
+    };
+    let (mut nodes, mut members) = (Vec::new(), BTreeMap::new());
+    for id in 1..=3 {
+        let directory = place.path().join(id.to_string());
+        fs::create_dir_all(directory.join("group")).unwrap();
+        let log = Log::open(&directory.join("log"), Options::default()).unwrap();
+        let ledger = Ledger::at(&directory.join("ledger"));
+        let place = Place { group: 7, node: id, directory: &directory.join("group") };
+        let peers = Arc::new(Peers::new(credentials(id), Settings::default()));
+        let group = log.group(7).unwrap();
+        let group = Group::open(place, group, ledger.clone(), peers).await.unwrap();
+        let group = Arc::new(group);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        members.insert(id, listener.local_addr().unwrap().to_string());
+        let reception = Arc::new(Reception::default());
+        reception.add(7, Arc::clone(&group));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async { drop(stopped.await) };
+        let serving = serve(listener, credentials(id), reception, Settings::default(), stopped);
+        nodes.push((group, ledger, log, stop, tokio::spawn(serving)));
+    }
+    nodes[0].0.found(members).await.unwrap();
+    let patience = Instant::now();
+    let leader = loop {
+        let leads = nodes.iter().position(|(group, ..)| group.leader() == Some(group.node()));
+        if let Some(leader) = leads
+            && nodes[leader].0.confirm().await.is_ok()
+        {
+            break leader;
+        }
+        assert!(patience.elapsed() < PATIENCE, "nobody leads");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    // All are on their way at once, and keep their order.
+    let all = entries(0, 500);
+    let mut proposed = Vec::new();
+    for entry in &all {
+        let reign = nodes[leader].0.reign().unwrap();
+        proposed.push(nodes[leader].0.propose(entry.clone(), reign).await.unwrap());
+    }
+    for proposed in proposed {
+        proposed.await.unwrap();
+    }
+    while nodes.iter().any(|(_, ledger, ..)| ledger.entries() != all) {
+        assert!(patience.elapsed() < PATIENCE, "they do not agree");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for (group, _, log, stop, serving) in nodes {
+        group.stop().await.unwrap();
+        drop(group);
+        drop(stop);
+        serving.await.unwrap();
+        log.close();
+    }
+}
+
+#[tokio::test]
+async fn members_change_only_if_they_are_those_that_were_seen() {
+    let mut cluster = Cluster::of(1).await;
+    cluster.leader().await;
+    let first = Arc::clone(&cluster.nodes[&1].group);
+    for joins in [2, 3] {
+        cluster.start(joins).await;
+        change(&first, Members::Admit(joins, String::new())).await.unwrap();
+    }
+    let seen = first.standing();
+    assert_eq!((seen.voters.as_slice(), seen.is_settled), (&[[1].into()][..], true));
+    assert_eq!(seen.learners, [2, 3].into());
+    change(&first, Members::Voters([1, 2, 3].into())).await.unwrap();
+    let late = Members::Dismiss([2].into());
+    first.change_members(late, seen.members_as_of).await.unwrap_err();
+    let late = Members::Voters([1].into());
+    first.change_members(late, seen.members_as_of).await.unwrap_err();
+    let now = first.standing();
+    assert_eq!((now.voters.as_slice(), now.learners.len()), (&[[1, 2, 3].into()][..], 0));
+    first.hand_over(2, PATIENCE).await.unwrap();
+    let second = Arc::clone(&cluster.nodes[&2].group);
+    // Who has just come to lead has yet to hear from a majority.
+    let patience = Instant::now();
+    while let Err(why) = change(&second, Members::Voters([2, 3].into())).await {
+        assert!(patience.elapsed() < PATIENCE, "{why}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(second.standing().has(1) && !second.standing().has_vote(1));
+    change(&second, Members::Dismiss([1].into())).await.unwrap();
+    assert!(!second.standing().has(1));
+}
+
+#[tokio::test]
+async fn leadership_is_handed_over_and_stays_where_the_other_cannot_take_it() {
+    let cluster = Cluster::of(3).await;
+    let first = cluster.leader().await;
+    let group = &cluster.nodes[&first].group;
+    let all = entries(0, 40);
+    propose_all(group, &all[..10]).await;
+    let next = first % 3 + 1;
+    group.hand_over(next, PATIENCE).await.unwrap();
+    assert_eq!(cluster.leader().await, next);
+    group.hand_over(first, PATIENCE).await.unwrap_err();
+    let group = &cluster.nodes[&next].group;
+    propose_all(group, &all[10..20]).await;
+    // The other is gone: what is proposed after is done, by whoever leads then.
+    cluster.cut_off(first);
+    group.hand_over(first, Duration::from_millis(300)).await.unwrap_err();
+    let leader = cluster.leader().await;
+    propose_all(&cluster.nodes[&leader].group, &all[20..]).await;
+    cluster.wires.cut.lock().clear();
+    cluster.agree_on(&all).await;
+}
+
+#[tokio::test]
+async fn who_has_nothing_of_the_history_gives_no_vote() {
+    let mut cluster = Cluster::of(3).await;
+    let first = cluster.leader().await;
+    let all = entries(0, 10);
+    propose_all(&cluster.nodes[&first].group, &all).await;
+    cluster.agree_on(&all).await;
+    // One is lost with all it had and comes back with nothing, another is gone: there is no majority.
+    let [emptied, gone] = [first % 3 + 1, (first + 1) % 3 + 1];
+    for node in [emptied, gone, first] {
+        cluster.stop(node).await;
+    }
+    fs::remove_dir_all(cluster.place.path().join(emptied.to_string())).unwrap();
+    cluster.start(emptied).await;
+    cluster.nodes[&emptied].group.abstain_while_empty();
+    let request = ballot(first, &cluster, emptied).await;
+    assert!(request.unwrap_err().to_string().contains("gives no vote"));
+    // What it is given by a majority it may count on.
+    cluster.start(first).await;
+    cluster.start(gone).await;
+    cluster.agree_on(&all).await;
+    ballot(first, &cluster, emptied).await.unwrap();
+}
+
+/// Asks `voter` for a vote in a term long past.
+async fn ballot(candidate: u64, cluster: &Cluster, voter: u64) -> io::Result<Bytes> {
+    let vote = crate::types::Vote::new(0, candidate);
+    let request = openraft::raft::VoteRequest::<crate::types::Types>::new(vote, None);
+    let request = postcard::to_stdvec(&request).unwrap();
+    cluster.nodes[&voter].group.receive(candidate, Kind::Vote, request.into()).await
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
