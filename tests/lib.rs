@@ -16,10 +16,12 @@
 //! - [`soak`]: everything at random, for as long as one likes, and every answer judged
 //! - [`connection`]: the client's end of a connection, for instruments
 //! - [`filler`]: bytes for values
+//! - [`linearizability`]: whether what clients saw can have been
 //! - [`resident`]: the memory that a process holds
 
 pub mod connection;
 pub mod filler;
+pub mod linearizability;
 pub mod resident;
 pub mod soak;
 

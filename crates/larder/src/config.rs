@@ -1,10 +1,12 @@
 //! What each command runs on: its options resolved, checked, and with their origin at hand.
 
 mod cache;
+mod ctl;
 mod extended;
 mod file;
 mod layer;
 mod listen;
+mod member;
 mod node;
 mod print;
 mod source;
@@ -12,8 +14,10 @@ mod store;
 mod up;
 
 pub(crate) use cache::CacheConfig;
+pub(crate) use ctl::CtlConfig;
 pub(crate) use layer::{Ended, Layered, layered};
 pub(crate) use listen::Endpoint;
+pub(crate) use member::{MemberConfig, PEER_PORT};
 pub(crate) use node::{NodeConfig, Note};
 pub(crate) use print::print;
 pub(crate) use source::Sources;

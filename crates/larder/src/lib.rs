@@ -8,6 +8,7 @@
 //! - `backend`: the engines as a server knows them
 //! - `node`: sockets, limits, user, files and signals of either
 //! - `bench`: a load generator
+//! - `ctl`: those who look after a cluster
 //! - `up`: a local cluster, each node a process of its own
 //! - `logging`: the log
 //! - `program`: from the command line to the command
@@ -17,6 +18,7 @@ mod backend;
 mod bench;
 mod cache;
 mod config;
+mod ctl;
 mod failure;
 mod flags;
 mod logging;

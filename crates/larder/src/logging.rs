@@ -37,5 +37,11 @@ fn filter(verbosity: u32) -> Targets {
         2 => (LevelFilter::TRACE, LevelFilter::DEBUG),
         _ => (LevelFilter::TRACE, LevelFilter::TRACE),
     };
-    Targets::new().with_default(libraries).with_target("larder", ours)
+    // Consensus warns of each heartbeat that does not arrive, several a second for as long as a node is
+    // away: who is away the log says once, without it.
+    let consensus = if verbosity < 2 { LevelFilter::ERROR } else { libraries };
+    Targets::new()
+        .with_default(libraries)
+        .with_target("larder", ours)
+        .with_target("openraft", consensus)
 }

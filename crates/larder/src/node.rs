@@ -10,13 +10,17 @@ mod socket;
 mod stop;
 mod user;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use larder_protocol::Limits;
 use larder_server::{Backend, Listener, Overflow, Settings};
 use nix::sys::mman::{MlockAllFlags, mlockall};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 pub(crate) use daemon::{is_ready, launch};
@@ -78,6 +82,28 @@ impl<'c> Node<'c> {
         }
         let stop = signals.watch(config.role.stops_on_eof)?;
         Ok(Self { tier, config, listeners, connections, stop })
+    }
+
+    /// What `open` gives, which may wait for long; nothing if the node is told to stop before that.
+    /// It is then left to the end of the process.
+    pub(crate) fn await_opened<T: Send + 'static>(
+        &mut self,
+        open: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Option<T>, Failure> {
+        let failed = |error: io::Error| Failure::system(format!("cannot wait: {error}"));
+        let (sender, opened) = oneshot::channel();
+        let name = format!("{}-opening", self.tier);
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || sender.send(open()).ok())
+            .map_err(failed)?;
+        let runtime = Builder::new_current_thread().build().map_err(failed)?;
+        runtime.block_on(async {
+            tokio::select! {
+                opened = opened => opened.map(Some).map_err(|_| Failure::system("cannot be opened")),
+                () = stop::told(&mut self.stop) => Ok(None),
+            }
+        })
     }
 
     /// Says that it serves, serves, and takes back what would mislead once it is gone.

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use crate::config::{self, CacheConfig, Ended, Layered, StoreConfig, UpConfig};
+use crate::config::{self, CacheConfig, CtlConfig, Ended, Layered, StoreConfig, UpConfig};
 use crate::failure::Failure;
-use crate::flags::{self, NodeFlags, StoreFlags, UpFlags};
-use crate::{bench, cache, store, up};
+use crate::flags::{self, CtlFlags, NodeFlags, StoreFlags, UpFlags, What};
+use crate::{bench, cache, ctl, store, up};
 
 const LICENSE: &str = "Larder is licensed under either of the MIT License and the Apache License, \
     Version 2.0, at your choice.\n";
@@ -73,6 +73,13 @@ fn run(mut layered: Layered) -> Result<ExitCode, Failure> {
                 return print(&config.settings(), sources, &[]);
             }
             up::run(&config).map_err(within)
+        }
+        "ctl" => {
+            let flags = raw::<CtlFlags>(&layered.matches)?;
+            let config = CtlConfig::resolve(&flags).map_err(within)?;
+            match &flags.what {
+                What::Store(action) => ctl::store(&config, action).map_err(within),
+            }
         }
         "bench" => Ok(bench::run(raw(&layered.matches)?)),
         other => Err(Failure::usage(format!("unknown command {other}"))),

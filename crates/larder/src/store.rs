@@ -1,13 +1,14 @@
 //! `larder store`: the durable engine, served.
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use larder_store::{Options, Store};
+use larder_store::{Entrance, Node as Member, Options, Secret, Store};
 use tracing::info;
 
 use crate::backend::StoreBackend;
-use crate::config::{Note, StoreConfig};
+use crate::config::{MemberConfig, Note, PEER_PORT, StoreConfig};
 use crate::failure::Failure;
 use crate::flags::value::Reserve;
 use crate::node::{self, Node};
@@ -20,7 +21,7 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
     if config.node.daemon && !config.node.role.detached {
         return node::launch();
     }
-    let node = Node::prepare("store", &config.node, notes, ENGINE_FILES)?;
+    let mut node = Node::prepare("store", &config.node, notes, ENGINE_FILES)?;
     let options = Options {
         cache_bytes: config.memory_limit_mb << 20,
         reserve_bytes: match config.reserve {
@@ -30,9 +31,15 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
         ..Options::default()
     };
     let place = config.data_dir.display();
-    let store = Store::open(&config.data_dir, options)
-        .map(Arc::new)
-        .map_err(|error| Failure::system(format!("--data-dir: {error}")))?;
+    let place_in = config.member.as_ref().map(member).transpose()?;
+    let directory = config.data_dir.clone();
+    let opened = node.await_opened(move || match place_in {
+        None => Store::open(directory, options),
+        Some((listener, node)) => Store::open_among(directory, options, listener, node),
+    })?;
+    let Some(store) = opened else { return Ok(ExitCode::SUCCESS) };
+    let store =
+        store.map(Arc::new).map_err(|error| Failure::system(format!("--data-dir: {error}")))?;
     info!(megabytes = config.memory_limit_mb, data = %place, "store opened");
     node.serve(Arc::new(StoreBackend::new(Arc::clone(&store))))?;
     let store = Arc::into_inner(store).ok_or_else(|| {
@@ -44,4 +51,31 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
     })?;
     store.close().map_err(|error| Failure::system(format!("--data-dir: {error}")))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where other nodes reach this one, and what it is to them.
+fn member(config: &MemberConfig) -> Result<(TcpListener, Member), Failure> {
+    let secret = Secret::load(&config.secret_file)
+        .map_err(|error| Failure::usage(format!("--cluster-secret-file: {error}")))?;
+    let listen = &config.listen;
+    let refused =
+        |error: std::io::Error| Failure::system(format!("--peer-listen {listen}: {error}"));
+    let addresses = listen.addresses(PEER_PORT).map_err(refused)?;
+    let listener = TcpListener::bind(&addresses[..]).map_err(refused)?;
+    let join = config.join.clone();
+    let entrance = if config.founds {
+        Entrance::Found { groups: config.groups, replicas: config.replicas, unless: join }
+    } else {
+        Entrance::Join(join)
+    };
+    let member = Member {
+        cluster: config.cluster.clone(),
+        secret,
+        name: config.name.clone(),
+        zone: config.zone.clone(),
+        peer_address: config.peer_address.clone(),
+        client_address: config.client_address.clone(),
+        entrance,
+    };
+    Ok((listener, member))
 }

@@ -5,8 +5,10 @@
 
 mod child;
 mod cluster;
+mod secret;
 mod summary;
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -52,7 +54,7 @@ pub(crate) fn run(config: &UpConfig) -> Result<ExitCode, Failure> {
     Ok(ended)
 }
 
-/// The nodes, the store last.
+/// The nodes, the stores last, the one that founds their cluster first of these.
 fn programs(config: &UpConfig) -> Result<Vec<Program>, Failure> {
     let logs = config.data.join("logs");
     let memory = config.memory_limit_mb.to_string();
@@ -66,14 +68,27 @@ fn programs(config: &UpConfig) -> Result<Vec<Program>, Failure> {
             .collect();
         programs.push(Program::new(name, *port, args, None, &logs)?);
     }
-    let data = config.data.join("store-1");
-    let mut args: Vec<_> =
-        ["store", "--listen", "127.0.0.1", "--port", &config.store_port.to_string(), "--data-dir"]
-            .into_iter()
-            .map(Into::into)
-            .collect();
-    args.push(data.clone().into_os_string());
-    programs.push(Program::new("store-1".to_owned(), config.store_port, args, Some(data), &logs)?);
+    let secret = secret::file(&config.data)?;
+    let peers: Vec<_> = config.peer_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    for (at, (port, peer)) in config.store_ports.iter().zip(&peers).enumerate() {
+        let name = format!("store-{}", at + 1);
+        let data = config.data.join(&name);
+        let others: Vec<_> = peers.iter().filter(|other| *other != peer).cloned().collect();
+        let mut args: Vec<OsString> = ["store", "--listen", "127.0.0.1"].map(Into::into).into();
+        let mut option = |name: &str, value: &OsStr| args.extend([name.into(), value.into()]);
+        option("--port", port.to_string().as_ref());
+        option("--data-dir", data.as_ref());
+        option("--peer-listen", peer.as_ref());
+        option("--node-name", name.as_ref());
+        option("--cluster-secret-file", secret.as_ref());
+        if !others.is_empty() {
+            option("--join", others.join(",").as_ref());
+        }
+        if at == 0 {
+            args.push("--found".into());
+        }
+        programs.push(Program::new(name, *port, args, Some(data), &logs)?);
+    }
     Ok(programs)
 }
 

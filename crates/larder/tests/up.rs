@@ -31,22 +31,28 @@ struct Node {
     _stray: Stray,
 }
 
-fn command(data: &Path, caches: u16) -> Command {
-    let first = free_ports(caches + 1);
+fn command(data: &Path, caches: u16, stores: u16) -> Command {
+    let first = free_ports(caches + 2 * stores);
     let store = first + caches;
     larder(&format!(
-        "up --nodes {caches} --cache-port {first} --store-port {store} --data {}",
+        "up --nodes {caches} --cache-port {first} --store-nodes {stores} --store-port {store} \
+         --peer-port {} --data {}",
+        store + stores,
         data.display()
     ))
 }
 
 impl Up {
     fn start(caches: u16) -> Self {
+        Self::with(caches, 1)
+    }
+
+    fn with(caches: u16, stores: u16) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let running = Running::start(&mut command(data.path(), caches));
-        running.line(Stream::Out, &format!("{} nodes serve", caches + 1));
+        let running = Running::start(&mut command(data.path(), caches, stores));
+        running.line(Stream::Out, &format!("{} nodes serve", caches + stores));
         let mut nodes = Vec::new();
-        while nodes.len() < usize::from(caches) + 1 {
+        while nodes.len() < usize::from(caches + stores) {
             let line = running.line(Stream::Out, "process");
             let words: Vec<_> = line.split_whitespace().collect();
             let process = words[3].parse().unwrap();
@@ -70,9 +76,10 @@ impl Up {
 #[test]
 fn every_node_answers_and_goes_when_asked() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut up = Up::start(3);
+        let mut up = Up::with(3, 3);
         let names: Vec<_> = up.nodes.iter().map(|node| node.name.as_str()).collect();
-        assert_eq!(names, ["cache-1", "cache-2", "cache-3", "store-1"]);
+        let expected = ["cache-1", "cache-2", "cache-3", "store-1", "store-2", "store-3"];
+        assert_eq!(names, expected);
         for node in &up.nodes {
             assert!(version(&node.address).unwrap().starts_with("VERSION "), "{}", node.name);
         }
@@ -145,11 +152,12 @@ fn a_node_that_does_not_stop_is_killed_and_named() {
 #[test]
 fn the_port_of_the_store_has_an_option_of_its_own() {
     let data = tempfile::tempdir().unwrap();
-    let first = free_ports(2);
+    let first = free_ports(3);
     let _taken = TcpListener::bind(("127.0.0.1", first + 1)).unwrap();
     let output = ended(&mut larder(&format!(
-        "up --nodes 1 --cache-port {first} --store-port {} --data {}",
+        "up --nodes 1 --cache-port {first} --store-nodes 1 --store-port {} --peer-port {} --data {}",
         first + 1,
+        first + 2,
         data.path().display()
     )));
     assert!(output.err.contains("store-1"), "{output:?}");
@@ -159,11 +167,12 @@ fn the_port_of_the_store_has_an_option_of_its_own() {
 #[test]
 fn a_port_in_use_stops_what_was_started() {
     let data = tempfile::tempdir().unwrap();
-    let first = free_ports(3);
+    let first = free_ports(4);
     let taken = TcpListener::bind(("127.0.0.1", first + 1)).unwrap();
     let output = ended(&mut larder(&format!(
-        "up --nodes 2 --cache-port {first} --store-port {} --data {}",
+        "up --nodes 2 --cache-port {first} --store-nodes 1 --store-port {} --peer-port {} --data {}",
         first + 2,
+        first + 3,
         data.path().display()
     )));
     let said = output.err;
@@ -186,9 +195,9 @@ fn a_port_in_use_stops_what_was_started() {
 #[test]
 fn two_clusters_do_not_share_data() {
     let data = tempfile::tempdir().unwrap();
-    let first = Running::start(&mut command(data.path(), 1));
+    let first = Running::start(&mut command(data.path(), 1, 1));
     first.line(Stream::Out, "nodes serve");
-    let output = ended(&mut command(data.path(), 1));
+    let output = ended(&mut command(data.path(), 1, 1));
     let said = output.err;
     assert!(!output.status.success());
     assert!(said.contains("another larder up runs there"), "{said}");

@@ -5,7 +5,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use larder_protocol::{Change, Item, Op, Outcome, Seconds, Value, decide};
 
-use crate::command::{Command, Request};
+use crate::command::{Asked, Request};
 use crate::failure;
 use crate::record::{Record, encode};
 use crate::state::State;
@@ -24,50 +24,19 @@ pub(crate) enum Admission {
 /// Gives a key's record as it is before the batch, or what to tell the client instead.
 pub(crate) type Read<'a> = dyn Fn(&[u8]) -> Result<Option<Record>, &'static str> + 'a;
 
-/// What a batch comes to.
-#[derive(Debug)]
-pub(crate) struct Applied<'a> {
-    /// One for each command that was applied, in order: the first ones, and at least one.
-    pub(crate) answers: Vec<Answer>,
-    /// What to write, each key once.
-    pub(crate) changes: Vec<(&'a [u8], Option<Bytes>)>,
-    /// The state to write along with it.
-    pub(crate) state: State,
-}
-
 /// What a command comes to.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) outcome: Outcome<'static>,
-    /// Whether it stands only once the batch is durable.
+    /// Whether it has changed anything.
     pub(crate) wrote: bool,
 }
 
-/// Applies `commands` in their order, until what they write passes `max_bytes`: an append of a few
-/// bytes writes the whole value. A record that cannot be read fails its command alone.
-pub(crate) fn apply<'a>(
-    state: State,
-    commands: &'a [Command],
-    admission: Admission,
-    max_bytes: usize,
-    read: &Read<'_>,
-) -> Applied<'a> {
-    let mut batch = Batch {
-        state,
-        admission,
-        read,
-        changes: Vec::with_capacity(commands.len()),
-        index: AHashMap::new(),
-        written: 0,
-    };
-    let mut answers = Vec::with_capacity(commands.len());
-    for command in commands {
-        answers.push(batch.step(command));
-        if batch.written > max_bytes {
-            break;
-        }
+impl Answer {
+    /// That it has not been done, and why.
+    pub(crate) fn failed(why: &'static str) -> Self {
+        unchanged(Outcome::Failed(why))
     }
-    Applied { answers, changes: batch.changes, state: batch.state }
 }
 
 /// Whether a fetch can be answered from what is durable; `None` if it would write.
@@ -90,25 +59,48 @@ pub(crate) fn is_live(record: &Record, state: State, now: Seconds) -> bool {
     !record.header.expired(now) && !state.has_flushed(record.sequence, now)
 }
 
-struct Batch<'a, 'r> {
-    state: State,
-    admission: Admission,
+/// What commands come to, one after the other, before any of it is kept.
+pub(crate) struct Batch<'a, 'r> {
+    /// What to keep along with the changes.
+    pub(crate) state: State,
     read: &'r Read<'r>,
-    changes: Vec<(&'a [u8], Option<Bytes>)>,
+    /// What to keep, each key once.
+    pub(crate) changes: Vec<(&'a [u8], Option<Bytes>)>,
     /// Where in `changes` a key is.
     index: AHashMap<&'a [u8], usize>,
-    /// Bytes of changes so far, those of a key that is changed again included.
+    /// Bytes of changes so far, those of a key that is changed again included: an append of a few
+    /// bytes writes the whole value.
     written: usize,
+    /// A flush is shown to readers after what is kept with it: what comes after it is not to be.
+    flushed: bool,
 }
 
-impl<'a> Batch<'a, '_> {
-    fn step(&mut self, command: &'a Command) -> Answer {
+impl<'a, 'r> Batch<'a, 'r> {
+    pub(crate) fn new(state: State, read: &'r Read<'r>) -> Self {
+        Self {
+            state,
+            read,
+            changes: Vec::new(),
+            index: AHashMap::new(),
+            written: 0,
+            flushed: false,
+        }
+    }
+
+    /// Whether it has to be kept before more is done: it would be larger than `limit` bytes.
+    pub(crate) fn is_full(&self, limit: usize) -> bool {
+        self.flushed || self.written > limit
+    }
+
+    /// Does a command. A record that cannot be read fails its command alone.
+    pub(crate) fn step(&mut self, asked: &Asked<'a>, admission: Admission) -> Answer {
         let before = self.state;
-        self.state.settle(command.now);
-        let answer = match command.request() {
-            Request::Op(op) => self.operate(command.key(), &op, command.now),
-            Request::FlushAll(at) => self.flush_all(at, command.now),
-            Request::Reclaim(sequence) => self.reclaim(command.key(), sequence, command.now),
+        let now = asked.now;
+        self.state.settle(now);
+        let answer = match &asked.request {
+            Request::Op(op) => self.operate(asked.key, op, admission, now),
+            Request::FlushAll(at) => self.flush_all(*at, admission, now),
+            Request::Reclaim(sequence) => self.reclaim(asked.key, *sequence, admission, now),
         };
         // What was not changed must not count either, or replicas that refuse at different moments
         // would count differently.
@@ -118,11 +110,17 @@ impl<'a> Batch<'a, '_> {
         answer
     }
 
-    fn operate(&mut self, key: &'a [u8], op: &Op<'a>, now: Seconds) -> Answer {
+    fn operate(
+        &mut self,
+        key: &'a [u8],
+        op: &Op<'a>,
+        admission: Admission,
+        now: Seconds,
+    ) -> Answer {
         let current = if op.looks() {
             match self.current(key) {
                 Ok(record) => record.filter(|record| is_live(record, self.state, now)),
-                Err(why) => return unchanged(Outcome::Failed(why)),
+                Err(why) => return Answer::failed(why),
             }
         } else {
             None
@@ -149,27 +147,34 @@ impl<'a> Batch<'a, '_> {
             }
             Change::Remove => None,
         };
-        match (self.admission, &change) {
+        match (admission, &change) {
             (Admission::All, _) | (Admission::Removals(_), None) => {}
             (Admission::Removals(why) | Admission::Nothing(why), _) => {
-                return unchanged(Outcome::Failed(why));
+                return Answer::failed(why);
             }
         }
         self.change(key, change);
         Answer { outcome: verdict.outcome.into_owned(), wrote: true }
     }
 
-    fn flush_all(&mut self, at: Seconds, now: Seconds) -> Answer {
-        if let Admission::Nothing(why) = self.admission {
-            return unchanged(Outcome::Failed(why));
+    fn flush_all(&mut self, at: Seconds, admission: Admission, now: Seconds) -> Answer {
+        if let Admission::Nothing(why) = admission {
+            return Answer::failed(why);
         }
         self.state.flush(at, now);
+        self.flushed = true;
         Answer { outcome: Outcome::Deleted, wrote: true }
     }
 
     /// The sweeper saw a dead record a while ago; by now another may stand in its place.
-    fn reclaim(&mut self, key: &'a [u8], sequence: u64, now: Seconds) -> Answer {
-        let dead = !matches!(self.admission, Admission::Nothing(_))
+    fn reclaim(
+        &mut self,
+        key: &'a [u8],
+        sequence: u64,
+        admission: Admission,
+        now: Seconds,
+    ) -> Answer {
+        let dead = !matches!(admission, Admission::Nothing(_))
             && matches!(self.current(key), Ok(Some(record))
                 if record.sequence == sequence && !is_live(&record, self.state, now));
         if dead {

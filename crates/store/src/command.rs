@@ -1,11 +1,14 @@
 //! A command on its way to a thread: it owns what the request lent.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use larder_protocol::{Op, Outcome, Seconds, Store};
+use serde::{Deserialize, Serialize};
 
 use crate::flight::Flight;
 use crate::pending::Ticket;
+use crate::placement::GroupId;
 
 /// What is asked, by whom, and when.
 #[derive(Debug)]
@@ -14,11 +17,19 @@ pub(crate) struct Command {
     payload: Box<[u8]>,
     key_len: usize,
     task: Task,
+    /// To which it belongs; 0 for a flush of all.
+    pub(crate) group: GroupId,
     /// Equal for equal keys.
     pub(crate) hash: u64,
     pub(crate) now: Seconds,
     /// Whose order it keeps, while it is with a thread.
     pub(crate) flight: Option<Arc<Flight>>,
+    /// Since when it is here.
+    given: Instant,
+    /// Of a command that another node has forwarded: the term in which this one is to lead.
+    pub(crate) forwarded: Option<u64>,
+    /// Of a read that may be answered here: while its partition has this tenure.
+    pub(crate) tenure: u64,
     /// Who waits; nobody for the store's own.
     ticket: Option<Ticket>,
 }
@@ -31,10 +42,21 @@ enum Task {
     Reclaim(u64),
 }
 
+/// What is asked of which key, and when: all of a command that has an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Asked<'a> {
+    /// None for a flush.
+    #[serde(borrow, with = "serde_bytes")]
+    pub(crate) key: &'a [u8],
+    pub(crate) now: Seconds,
+    pub(crate) request: Request<'a>,
+}
+
 /// What is asked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) enum Request<'a> {
     /// A client's operation on the key.
+    #[serde(borrow)]
     Op(Op<'a>),
     /// Everything written before this second is to go.
     FlushAll(Seconds),
@@ -52,23 +74,45 @@ impl Command {
             payload: payload.into_boxed_slice(),
             key_len: key.len(),
             task: Task::Op(with_value(op, &[])),
+            group: 0,
             hash,
             now,
             flight: None,
+            given: Instant::now(),
+            forwarded: None,
+            tenure: 0,
             ticket: Some(ticket),
         }
     }
 
     pub(crate) fn flush_all(at: Seconds, now: Seconds, ticket: Ticket) -> Self {
-        let task = Task::FlushAll(at);
-        let ticket = Some(ticket);
-        Self { payload: Box::default(), key_len: 0, task, hash: 0, now, flight: None, ticket }
+        Self::of(Box::default(), Task::FlushAll(at), now, Some(ticket))
     }
 
     pub(crate) fn reclaim(key: &[u8], sequence: u64, now: Seconds) -> Self {
-        let task = Task::Reclaim(sequence);
-        let key_len = key.len();
-        Self { payload: key.into(), key_len, task, hash: 0, now, flight: None, ticket: None }
+        Self::of(key.into(), Task::Reclaim(sequence), now, None)
+    }
+
+    fn of(key: Box<[u8]>, task: Task, now: Seconds, ticket: Option<Ticket>) -> Self {
+        let (key_len, given) = (key.len(), Instant::now());
+        let (payload, flight, forwarded) = (key, None, None);
+        let (group, hash, tenure) = (0, 0, 0);
+        Self { payload, key_len, task, group, hash, now, flight, given, forwarded, tenure, ticket }
+    }
+
+    /// The same, of a group.
+    pub(crate) fn of_group(self, group: GroupId) -> Self {
+        Self { group, ..self }
+    }
+
+    /// The flushes of all groups that a flush is. It is answered when all of them are.
+    pub(crate) fn split(mut self, groups: u16) -> Vec<Self> {
+        let tickets = self.ticket.take().map(|ticket| ticket.split(groups.into()));
+        let part = |(ticket, group)| Self {
+            given: self.given,
+            ..Self::of(Box::default(), self.task, self.now, Some(ticket)).of_group(group)
+        };
+        tickets.into_iter().flatten().zip(1..).map(part).collect()
     }
 
     /// The sweeper's time may be wrong or long ago: what it saw dead is judged anew, at most with the
@@ -93,6 +137,10 @@ impl Command {
         }
     }
 
+    pub(crate) fn asked(&self) -> Asked<'_> {
+        Asked { key: self.key(), now: self.now, request: self.request() }
+    }
+
     pub(crate) fn is_flush(&self) -> bool {
         matches!(self.task, Task::FlushAll(_))
     }
@@ -114,7 +162,17 @@ impl Command {
 
     /// Whether whoever waits was told that it will not be done. The store's own are never given up.
     pub(crate) fn is_given_up(&self) -> bool {
-        self.flight.is_some() && self.is_answered()
+        !self.is_own() && self.is_answered()
+    }
+
+    /// Whether it is the store's own, for which nobody waits.
+    pub(crate) fn is_own(&self) -> bool {
+        self.ticket.is_none()
+    }
+
+    /// Whether it is here for so long.
+    pub(crate) fn is_late(&self, limit: Duration) -> bool {
+        self.given.elapsed() >= limit
     }
 
     /// Answers it while it is with a thread, whose own answer then comes too late.

@@ -30,6 +30,21 @@ pub enum Error {
         /// Its format.
         format: u32,
     },
+    /// The store was written by an older version, in a way that this one does not read. Who installs
+    /// software acts.
+    TooOld {
+        /// The file that says so.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+    },
+    /// The log cannot be opened, see there who acts.
+    Log(larder_consensus::Error),
+    /// It cannot be the member of a cluster that it is to be. Who configured it acts.
+    Member {
+        /// What is wrong.
+        detail: String,
+    },
     /// Another process has the store open. Who starts processes acts.
     InUse {
         /// The directory.
@@ -54,8 +69,8 @@ pub enum Error {
     },
 }
 
-/// The newest on-disk format this version reads and the one it writes.
-pub(crate) const FORMAT: u32 = 1;
+/// The only on-disk format this version reads and the one it writes.
+pub(crate) const FORMAT: u32 = 3;
 
 impl Error {
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -85,6 +100,17 @@ impl fmt::Display for Error {
                  run the version that wrote it",
                 path.display()
             ),
+            Self::TooOld { path, format } => write!(
+                f,
+                "{} has format {format}, which has no groups and was never released: this version \
+                 reads {FORMAT}; give an empty directory, and fill it from a node of the version \
+                 that wrote this one",
+                path.display()
+            ),
+            Self::Log(error) => write!(f, "{error}"),
+            Self::Member { detail } => {
+                write!(f, "this node cannot take its place in the cluster: {detail}")
+            }
             Self::InUse { path } => write!(
                 f,
                 "{} is in use by another process; stop that one first or give another directory",
@@ -114,6 +140,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } => Some(source),
+            Self::Log(error) => Some(error),
             _ => None,
         }
     }
@@ -129,7 +156,7 @@ mod tests {
         let io = Error::io("create", &path)(io::Error::from_raw_os_error(13));
         assert_eq!(io.to_string(), "cannot create /srv/larder: Permission denied (os error 13)");
         let too_new = Error::TooNew { path: path.clone(), format: 7 }.to_string();
-        assert!(too_new.starts_with("/srv/larder has format 7, newer than 1"), "{too_new}");
+        assert!(too_new.starts_with("/srv/larder has format 7, newer than 3"), "{too_new}");
         assert!(Error::InUse { path }.to_string().contains("stop that one first"));
     }
 }

@@ -3,6 +3,13 @@
 /// The disk failed under this write: it may or may not be there after a restart.
 pub(crate) const UNKNOWN: &str =
     "outcome unknown: a disk write failed, the store takes no more writes until it is restarted";
+/// Whoever led was lost before it said what became of this write, or found no majority for it in time.
+pub(crate) const LOST: &str =
+    "outcome unknown: the node that led the group was lost meanwhile, the write may be there";
+/// No node is there to take a write, as far as this one knows.
+pub(crate) const NO_LEADER: &str = "not written: no node of the group leads, try again";
+/// This node cannot know whether it has all that was written.
+pub(crate) const UNCONFIRMED: &str = "not read: no node of the group leads, try again";
 /// The disk failed under an earlier write; this one was not begun.
 pub(crate) const POISONED: &str =
     "not written: an earlier disk write failed, restart the store and look at its log";
@@ -30,3 +37,48 @@ pub(crate) const DAMAGED: &str = "the stored item is damaged, see the store's lo
 pub(crate) const NEWER: &str = "the stored item was written by a newer version";
 /// The key is empty or too long; a server refuses it before it comes here.
 pub(crate) const NO_KEY: &str = "a key has 1 to 250 bytes";
+/// Another node's answer makes no sense to this one.
+pub(crate) const SENSELESS: &str =
+    "outcome unknown: the node that leads has answered in words of another version";
+/// Of a flush of all groups, which each does by itself: they came to different ends. No node tells it
+/// another: a call is about one group.
+pub(crate) const PARTLY: &str =
+    "outcome unknown: some groups were flushed, and some may not have been: flush again";
+/// What is said of the command to the node that forwarded it, and to no client: it was not done, and
+/// will not be. It may go to who leads by now.
+pub(crate) const BOUNCED: &str = "not done: another node leads";
+/// Likewise: the fetch was not done, since it would write. It may go where writes go.
+pub(crate) const WRITES: &str = "not done: the fetch writes";
+
+/// By their places here nodes tell each other what failed: another is added at the end.
+const ALL: [&str; 18] = [
+    UNKNOWN,
+    LOST,
+    NO_LEADER,
+    UNCONFIRMED,
+    POISONED,
+    HANGS,
+    NOT_BEGUN,
+    BEHIND,
+    UNANSWERED,
+    FULL,
+    CLOSED,
+    UNREAD,
+    DAMAGED,
+    NEWER,
+    NO_KEY,
+    BOUNCED,
+    WRITES,
+    SENSELESS,
+];
+
+/// The number of a failure, for another node.
+pub(crate) fn number(failure: &str) -> u8 {
+    // All that are told are there.
+    ALL.iter().position(|known| *known == failure).and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
+}
+
+/// The failure of a number. One of a newer version may be any.
+pub(crate) fn of_number(number: u8) -> &'static str {
+    ALL.get(usize::from(number)).copied().unwrap_or(SENSELESS)
+}

@@ -1,6 +1,7 @@
 //! The unfinished commands of one session, and the order they must keep.
 //!
-//! Reads go to the reading threads, everything else to the writer, which keeps order by itself.
+//! Reads go to the reading threads, everything else to the writer, which keeps order by itself within
+//! each group.
 //! What must not overtake is held back here:
 //!
 //! - behind a write of the same key, a read goes to the writer too;
@@ -18,14 +19,7 @@ use parking_lot::Mutex;
 
 use crate::command::Command;
 use crate::failure;
-use crate::queue::Queue;
-
-/// The ways from sessions to threads.
-#[derive(Debug)]
-pub(crate) struct Ways {
-    pub(crate) reads: Queue<Command>,
-    pub(crate) writes: Queue<Command>,
-}
+use crate::ways::Ways;
 
 /// The unfinished commands of one session.
 #[derive(Debug, Default)]
@@ -36,7 +30,7 @@ struct Lines {
     keys: AHashMap<u64, Line>,
     /// How many lines are reading.
     reading: usize,
-    /// How many flushes the writer has to do.
+    /// How many flushes the writer has to do, those of each group counted.
     flushes: usize,
     /// A flush that waits for reads, and everything behind it.
     held: VecDeque<Command>,
@@ -63,16 +57,22 @@ impl Flight {
             None if lines.flushes == 0 && command.reads_only() => {
                 let hash = command.hash;
                 command.flight = Some(Arc::clone(self));
-                match ways.reads.push(command) {
-                    Ok(()) => {
+                match ways.read(command) {
+                    None => {
                         lines.keys.insert(hash, Line::Reading(VecDeque::new()));
                         lines.reading += 1;
                     }
-                    Err(command) => refuse(command),
+                    Some(command) => refuse(command),
                 }
             }
             _ => self.write(lines, command, ways),
         }
+    }
+
+    /// Whether nothing is unfinished that a read of the key of this hash has to wait for.
+    pub(crate) fn is_clear(&self, hash: u64) -> bool {
+        let lines = self.0.lock();
+        lines.flushes == 0 && lines.held.is_empty() && !lines.keys.contains_key(&hash)
     }
 
     /// A read is done. Gives the next read of the same key, if that is next: it is to be done at
@@ -143,13 +143,23 @@ impl Flight {
         }
     }
 
-    fn write(self: &Arc<Self>, lines: &mut Lines, mut command: Command, ways: &Ways) {
+    fn write(self: &Arc<Self>, lines: &mut Lines, command: Command, ways: &Ways) {
+        if command.is_flush() {
+            for part in command.split(ways.groups()) {
+                self.write_one(lines, part, ways);
+            }
+        } else {
+            self.write_one(lines, command, ways);
+        }
+    }
+
+    fn write_one(self: &Arc<Self>, lines: &mut Lines, mut command: Command, ways: &Ways) {
         let (is_flush, hash) = (command.is_flush(), command.hash);
         command.flight = Some(Arc::clone(self));
-        match ways.writes.push(command) {
-            Ok(()) if is_flush => lines.flushes += 1,
-            Ok(()) => lines.enter(hash),
-            Err(command) => refuse(command),
+        match ways.write(command) {
+            None if is_flush => lines.flushes += 1,
+            None => lines.enter(hash),
+            Some(command) => refuse(command),
         }
     }
 }

@@ -145,15 +145,19 @@ impl Health {
 /// it is.
 ///
 /// A compaction writes its input anew, which can be all of a small store, and the engine is in no
-/// hurry to remove what is no longer needed.
+/// hurry to remove what is no longer needed. The log begins a file before it removes one.
 pub(crate) fn reserve(sorted_bytes: u64, options: &Options) -> u64 {
     let buffers = options.write_buffer_bytes.saturating_mul(4);
-    let needed = sorted_bytes.saturating_mul(2).saturating_add(buffers);
+    let log = LOG_FILES.saturating_mul(options.log_file_bytes);
+    let needed = sorted_bytes.saturating_mul(2).saturating_add(buffers).saturating_add(log);
     options.reserve_bytes.unwrap_or_else(|| needed.min(ENOUGH))
 }
 
 const UNTOLD: u64 = u64::MAX;
 /// Bytes of reserve that are enough for a store of any size.
 const ENOUGH: u64 = 2 << 30;
+/// Files that the log may begin after writes are refused: with what is on its way then, and with what
+/// it copies before it removes others.
+const LOG_FILES: u64 = 2;
 /// A disk that cannot be read does not fill the log.
 const BETWEEN_TOLD: Duration = Duration::from_secs(10);

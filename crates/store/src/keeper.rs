@@ -1,6 +1,8 @@
-//! The thread that keeps house: it takes back dead records, notes how far the store is durable and
-//! what time it is, looks how much room there is, and notices an engine that has given up.
+//! The thread that keeps house: it takes back dead records, has the engine make durable what it was
+//! given and the log forget that, notes how far that is and what time it is, looks how much room there
+//! is, and notices an engine or a log that has given up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +10,11 @@ use larder_protocol::Seconds;
 use tracing::warn;
 
 use crate::caution::Caution;
+use crate::cluster::Cluster;
 use crate::directory::Directory;
+use crate::error::Error;
+use crate::groups::Groups;
+use crate::placement::GroupId;
 use crate::shared::Shared;
 use crate::stats::Condition;
 use crate::stop::Stop;
@@ -17,31 +23,45 @@ use crate::sweep::Sweep;
 /// The thread that keeps house.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
+    groups: Arc<Groups>,
     directory: Arc<Directory>,
-    noted: u64,
+    /// For each group the place up to which the engine was noted to be durable last.
+    noted: BTreeMap<GroupId, u64>,
+    /// When the engine was made durable last, and how many bytes were proposed by then.
+    persisted: (Instant, u64),
     /// The time that was noted last.
     clock: Seconds,
     /// For how many seconds a time was doubted, as it was noted last.
     doubted: u64,
     sweep: Sweep,
     caution: Caution,
+    cluster: Option<Arc<Cluster>>,
     /// Whether the log was told last that there is no room, and when.
     told_full: bool,
     told_at: Option<Instant>,
 }
 
 impl Keeper {
-    pub(crate) fn new(shared: Arc<Shared>, directory: Arc<Directory>, caution: Caution) -> Self {
-        let sweep = Sweep::default();
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        groups: Arc<Groups>,
+        directory: Arc<Directory>,
+        caution: Caution,
+        cluster: Option<Arc<Cluster>>,
+    ) -> Self {
+        let (sweep, noted) = (Sweep::default(), shared.ways.watermarks());
         let (told_full, told_at) = (false, None);
         Self {
             shared,
+            groups,
             directory,
-            noted: 0,
+            noted,
+            persisted: (Instant::now(), 0),
             clock: 0,
             doubted: 0,
             sweep,
             caution,
+            cluster,
             told_full,
             told_at,
         }
@@ -58,13 +78,36 @@ impl Keeper {
             }
             self.look();
             ticks = ticks.wrapping_add(1);
+            self.persist();
             if ticks.is_multiple_of(TICKS_PER_NOTE) {
                 self.note();
                 self.note_doubt(BETWEEN_DOUBTS);
             }
         }
+        // The log need not forget it: what is done twice is done once.
+        for error in self.groups.each(|replica| async move { replica.persist().await }) {
+            warn!("{}: it will be done again from the log: {error}", self.shared.path.display());
+        }
         self.note();
         self.note_doubt(1);
+    }
+
+    /// Has the engine make durable what it was given, from time to time: so much is done again from
+    /// the log after a crash.
+    fn persist(&mut self) {
+        let shared = &self.shared;
+        let logged = shared.counters.logged_bytes.value();
+        let (when, before) = self.persisted;
+        let due = logged.saturating_sub(before) >= shared.options.log_bytes / 2
+            || when.elapsed() >= BETWEEN_PERSISTS;
+        if logged == before || !due || shared.health.is_poisoned() {
+            return;
+        }
+        self.persisted = (Instant::now(), logged);
+        // If it is the engine that has failed, the machine has said so.
+        for error in self.groups.each(|replica| async move { replica.forget_history().await }) {
+            warn!("{}: the log is kept longer: {error}", shared.path.display());
+        }
     }
 
     /// Publishes what the engine says of itself, and whether there is room.
@@ -103,9 +146,20 @@ impl Keeper {
             shared.health.poison(error);
             return;
         }
-        let durable = shared.published.state().sequence;
+        if let Some(why) = self.cluster.as_ref().and_then(|cluster| cluster.refusal()) {
+            shared.health.poison(Error::Member { detail: why.to_owned() });
+            return;
+        }
+        if let Some(why) = self.groups.failure() {
+            let source = std::io::Error::other(why);
+            shared.health.poison(Error::io("write to", &shared.path)(source));
+            return;
+        }
+        let durable = shared.ways.watermarks();
         // A note that fails is made up for by the next; the older one stays true.
-        if durable != self.noted && self.directory.note_watermark(durable).is_ok() {
+        if durable != self.noted
+            && self.directory.note_watermarks(|| shared.ways.watermarks()).is_ok()
+        {
             self.noted = durable;
         }
         if let Some(now) = self.surely()
@@ -140,6 +194,8 @@ impl Keeper {
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_PER_SEC: u32 = 10;
 const TICKS_PER_NOTE: u32 = 10;
+/// How much of what was done is done again after a crash, at most: some of what fits into this time.
+const BETWEEN_PERSISTS: Duration = Duration::from_secs(5);
 /// Seconds after which the time is noted anew.
 const BETWEEN_CLOCKS: Seconds = 60;
 /// Seconds after which a doubt is noted anew.

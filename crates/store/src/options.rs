@@ -5,7 +5,14 @@ use std::time::Duration;
 /// How a store is opened. `Options::default()` suits a node of a few gigabytes.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Memory for data and index blocks read from disk, in bytes.
+    /// How many groups keys of a store alone are divided among, 1 to 1024. Counts when it is founded. It
+    /// gains nothing by several: each has a log to write and a leader to ask, and all are here. A
+    /// cluster is told [when it is founded](crate::Entrance::Found).
+    ///
+    /// Default: 1.
+    pub groups: u16,
+    /// Memory for what was read from disk, in bytes: half for records of keys that were asked for, half
+    /// for blocks of files.
     ///
     /// Default: 256 MiB.
     pub cache_bytes: u64,
@@ -19,22 +26,32 @@ pub struct Options {
     ///
     /// Default: 128 MiB.
     pub journal_bytes: u64,
+    /// Size at which a file of the log is ended and the next begun, in bytes.
+    ///
+    /// Default: 32 MiB.
+    pub log_file_bytes: u64,
+    /// Size of the log from which on files are removed whose writes the engine has durably, in bytes.
+    /// They are as many again at most. What it has not is done again at the next start.
+    ///
+    /// Default: 128 MiB.
+    pub log_bytes: u64,
     /// Threads that read, at least one. More help only where reads wait for the disk.
     ///
     /// Default: one per core, 2 to 8.
     pub read_threads: usize,
-    /// Commands that may share one fsync.
+    /// Commands that may share one entry of the log.
     ///
     /// Default: 4096.
     pub batch_commands: usize,
-    /// Bytes of keys and values that may share one fsync; one larger command still goes alone.
+    /// Bytes of keys and values that may share one entry of the log, and bytes of changes after which
+    /// the engine is given them; one larger command still goes alone.
     ///
     /// Default: 8 MiB.
     pub batch_bytes: usize,
     /// Free space on the volume below which writes are refused, in bytes, 0 for none: the engine
     /// needs room to flush and compact, and gives up for good where it finds none. Deletes are taken
     /// until three quarters of it are left. `None` is for 2 GiB, of a small store less: twice its
-    /// sorted files and four write buffers.
+    /// sorted files, four write buffers and two files of the log.
     ///
     /// Default: `None`.
     pub reserve_bytes: Option<u64>,
@@ -43,24 +60,43 @@ pub struct Options {
     ///
     /// Default: 30 seconds, as long as Linux gives a disk for one command.
     pub hang_after: Duration,
+    /// Of a node among others: how long a command may wait for a node to lead, and a write for a
+    /// majority, before who waits is told that there is none.
+    ///
+    /// Default: 5 seconds.
+    pub leader_within: Duration,
     /// How many records a second are looked at for expiry, to give back their space; 0 for none.
     ///
     /// Default: 20,000, about 2 % of a core.
     pub sweep_per_sec: u32,
 }
 
+impl Options {
+    pub(crate) fn row_bytes(&self) -> u64 {
+        self.cache_bytes / 2
+    }
+
+    pub(crate) fn block_bytes(&self) -> u64 {
+        self.cache_bytes - self.row_bytes()
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
+            groups: 1,
             cache_bytes: 256 << 20,
             write_buffer_bytes: 32 << 20,
             journal_bytes: 128 << 20,
+            log_file_bytes: 32 << 20,
+            log_bytes: 128 << 20,
             read_threads: cores.clamp(2, 8),
             batch_commands: 4096,
             batch_bytes: 8 << 20,
             reserve_bytes: None,
             hang_after: Duration::from_secs(30),
+            leader_within: Duration::from_secs(5),
             sweep_per_sec: 20_000,
         }
     }

@@ -1,10 +1,10 @@
-//! What readers may know of the state: that of the last durable batch.
+//! What readers may know of the state: that of the last batch that was applied.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::state::State;
 
-/// The state as of the last durable batch.
+/// The state as of the last batch that was applied.
 #[derive(Debug, Default)]
 pub(crate) struct Published {
     sequence: AtomicU64,
@@ -25,6 +25,6 @@ impl Published {
     pub(crate) fn state(&self) -> State {
         let flush_at = self.flush_at.load(Ordering::Acquire);
         let flushed = self.flushed.load(Ordering::Acquire);
-        State { sequence: self.sequence.load(Ordering::Acquire), flushed, flush_at }
+        State { sequence: self.sequence.load(Ordering::Acquire), flushed, flush_at, done: 0 }
     }
 }

@@ -42,8 +42,8 @@ impl<T> Queue<T> {
         Ok(())
     }
 
-    /// Waits for items, then lets `pick` take some into `taken`. `false` once the queue is closed
-    /// and empty.
+    /// Waits for items, then lets `pick` take some into `taken`. `false` once the queue is closed and
+    /// empty.
     pub(crate) fn take(
         &self,
         taken: &mut Vec<T>,

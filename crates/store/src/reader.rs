@@ -1,4 +1,4 @@
-//! A thread that answers fetches from what is durable.
+//! A thread that answers fetches from what was applied, which is durable in the log.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
@@ -7,12 +7,14 @@ use larder_protocol::Outcome;
 
 use crate::apply::fetch;
 use crate::command::{Command, Request};
+use crate::confirmer;
 use crate::error::Error;
 use crate::failure;
 use crate::hand::Hand;
 use crate::shared::Shared;
 
-/// Answers fetches until the queue is closed and empty.
+/// Answers fetches until the queue is closed and empty. By the time they are there, all that was
+/// acknowledged before they were asked has been applied.
 pub(crate) fn run(shared: &Shared, hand: &Hand) {
     let threads = shared.reading.len().max(1);
     let (mut taken, mut done, mut wakers) = (Vec::new(), Vec::new(), Vec::new());
@@ -23,7 +25,20 @@ pub(crate) fn run(shared: &Shared, hand: &Hand) {
         hand.fill(&mut taken);
         let mut answered = 0;
         while let Some((command, outcome)) = serve(shared, hand, &mut done) {
-            answered += finish(shared, hand, command, outcome, &mut wakers);
+            if !is_current(shared, &command) {
+                confirmer::ask_again(shared, vec![command]);
+                continue;
+            }
+            if shared.is_among_others() {
+                // What waits behind it may have been asked since.
+                confirmer::end(shared, command, outcome, &mut wakers);
+                continue;
+            }
+            let (done, next) = finish(shared, command, outcome, &mut wakers);
+            answered += done;
+            if let Some(next) = next {
+                hand.put_next(next);
+            }
         }
         shared.counters.reads.add(answered);
         // Only now, so that a thread that is woken finds all its answers.
@@ -57,14 +72,20 @@ fn serve(
     Some((done.pop()?, outcome))
 }
 
-/// Answers a fetch, and takes in hand the one of the same key that waits behind it.
-fn finish(
+/// Whether the items that a read has seen are those that it may be answered from. Of a node alone they
+/// always are.
+fn is_current(shared: &Shared, read: &Command) -> bool {
+    let partition = shared.ways.partition(read.group);
+    !shared.is_among_others() || partition.is_some_and(|of| of.tenure() == read.tenure)
+}
+
+/// Answers a fetch, or sends it where writes go: how many were answered, and the one of the same key that waits behind it.
+pub(crate) fn finish(
     shared: &Shared,
-    hand: &Hand,
     mut command: Command,
     outcome: Option<Outcome<'static>>,
     wakers: &mut Vec<Waker>,
-) -> u64 {
+) -> (u64, Option<Command>) {
     // Who was told that it hangs was told that nothing is done.
     let outcome = match outcome {
         None if command.is_answered() => Some(Outcome::Failed(failure::UNANSWERED)),
@@ -72,32 +93,36 @@ fn finish(
     };
     match (outcome, command.flight.take()) {
         (Some(outcome), flight) => {
-            if let Some(next) =
-                flight.and_then(|flight| flight.read_done(command.hash, &shared.ways))
-            {
-                hand.put_next(next);
-            }
+            let next = flight.and_then(|flight| flight.read_done(command.hash, &shared.ways));
             // One that was given up was counted then.
             if matches!(outcome, Outcome::Failed(_)) && !command.is_answered() {
                 shared.counters.failures.add(1);
             }
             wakers.extend(command.answer(outcome));
-            1
+            (1, next)
         }
         (None, Some(flight)) => {
             flight.read_writes(command, &shared.ways);
-            0
+            (0, None)
         }
-        (None, None) => 0,
+        // Another node's, which is to send it there.
+        (None, None) => {
+            wakers.extend(command.answer(Outcome::Failed(failure::WRITES)));
+            (1, None)
+        }
     }
 }
 
 /// The answer, unless it takes a write.
 fn look(shared: &Shared, command: &Command) -> Option<Outcome<'static>> {
-    let Request::Op(op) = command.request() else { return None };
+    let (Request::Op(op), Some(partition)) =
+        (command.request(), shared.ways.partition(command.group))
+    else {
+        return None;
+    };
     // The state before the record: a flush that comes between the two then shows in neither.
-    let state = shared.published.state();
-    match shared.record(command.key()) {
+    let state = partition.published.state();
+    match shared.record(command.group, command.key()) {
         Ok(record) => fetch(record, state, &op, command.now),
         Err(why) => Some(Outcome::Failed(why)),
     }

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use ahash::RandomState;
 use larder_protocol::{Op, Outcome, Seconds};
 
+use crate::at_hand::AtHand;
 use crate::command::Command;
 use crate::failure;
-use crate::flight::{Flight, Ways};
+use crate::flight::Flight;
 use crate::pending::{Pending, Ticket};
 use crate::shared::Clock;
+use crate::ways::Ways;
 
 /// One connection's commands. Those on one key take effect in the order they are given, whether or
 /// not the earlier ones have been answered; a flush is in order with all of them.
@@ -18,12 +20,13 @@ pub struct Session {
     ways: Arc<Ways>,
     clock: Arc<Clock>,
     flight: Arc<Flight>,
+    at_hand: Option<Arc<AtHand>>,
     hasher: RandomState,
 }
 
 impl Session {
-    pub(crate) fn new(ways: Arc<Ways>, clock: Arc<Clock>) -> Self {
-        Self { ways, clock, flight: Arc::default(), hasher: RandomState::new() }
+    pub(crate) fn new(ways: Arc<Ways>, clock: Arc<Clock>, at_hand: Option<Arc<AtHand>>) -> Self {
+        Self { ways, clock, flight: Arc::default(), at_hand, hasher: RandomState::new() }
     }
 
     /// Does `op` to `key`, which is 1 to 250 bytes, at `now`.
@@ -36,21 +39,28 @@ impl Session {
     /// [`Outcome::Failed`] with the reason: the disk failed or is full, the store is closing, the
     /// key is no key.
     pub fn execute(&mut self, key: &[u8], op: &Op<'_>, now: Seconds) -> Pending {
-        let (ticket, pending) = Ticket::new();
         if key.is_empty() || key.len() > MAX_KEY_LEN {
-            ticket.answer(Outcome::Failed(failure::NO_KEY));
-            return pending;
+            return Pending::at_hand(Outcome::Failed(failure::NO_KEY));
         }
         self.clock.tell(now);
         let hash = self.hasher.hash_one(key);
-        self.flight.submit(Command::op(key, hash, op, now, ticket), &self.ways);
+        if let Some(at_hand) = &self.at_hand
+            && self.flight.is_clear(hash)
+            && let Some(outcome) = at_hand.fetch(key, op, now)
+        {
+            return Pending::at_hand(outcome);
+        }
+        let (ticket, pending) = Ticket::new();
+        let command = Command::op(key, hash, op, now, ticket).of_group(self.ways.group_of(key));
+        self.flight.submit(command, &self.ways);
         pending
     }
 
     /// Everything stored before the second `at` is gone from then on; 0 or the past means now. It
     /// replaces an earlier flush that has not come to pass, and survives a restart.
     ///
-    /// Answers [`Outcome::Deleted`] when it is durable.
+    /// Each group does so at a moment of its own before the answer, [`Outcome::Deleted`], which comes
+    /// when it is durable in all of them. If some failed, the answer says what is known of all.
     pub fn flush_all(&mut self, at: Seconds, now: Seconds) -> Pending {
         let (ticket, pending) = Ticket::new();
         self.clock.tell(now);

@@ -3,33 +3,37 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use larder_protocol::Seconds;
 use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::failure;
-use crate::flight::Ways;
 use crate::hand::Hand;
 use crate::health::Health;
 use crate::options::Options;
-use crate::published::Published;
+use crate::placement::GroupId;
 use crate::record::{Record, Unreadable};
+use crate::state::Kept;
 use crate::stats::Counters;
 use crate::storage::{Storage, Usage};
+use crate::ways::Ways;
 
 /// What the store's threads and its handle share. Sessions hold only the ways and the clock, so
-/// that a closed store lets go of its files whoever still holds a session.
+/// that a closed store lets go of its files whoever still holds a session. The machine's thread has it
+/// too, and ends with the group: so the group is not in it.
 pub(crate) struct Shared {
     /// Where the engine's files are, for errors.
     pub(crate) path: PathBuf,
     pub(crate) storage: Box<dyn Storage>,
+    /// Held by who commits: of several, all but one would find the engine behind too late.
+    pub(crate) committing: Mutex<()>,
     pub(crate) ways: Arc<Ways>,
-    pub(crate) writing: Hand,
     /// One for each reading thread.
     pub(crate) reading: Vec<Hand>,
     pub(crate) clock: Arc<Clock>,
-    pub(crate) published: Published,
     pub(crate) health: Health,
     pub(crate) counters: Counters,
     /// What the engine said last of what it holds.
@@ -38,9 +42,18 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// The durable record of a key, or what to tell the client instead; why goes to the log.
-    pub(crate) fn record(&self, key: &[u8]) -> Result<Option<Record>, &'static str> {
-        let (told, error) = match self.storage.read(key) {
+    /// Whether other nodes may have the same items.
+    pub(crate) fn is_among_others(&self) -> bool {
+        self.ways.is_among_others()
+    }
+
+    /// The record of a key, or what to tell the client instead; why goes to the log.
+    pub(crate) fn record(
+        &self,
+        group: GroupId,
+        key: &[u8],
+    ) -> Result<Option<Record>, &'static str> {
+        let (told, error) = match self.storage.read(group, key) {
             Ok(None) => return Ok(None),
             Ok(Some(bytes)) => match Record::decode(bytes) {
                 Ok(record) => return Ok(Some(record)),
@@ -57,6 +70,36 @@ impl Shared {
         };
         self.health.unread(error);
         Err(told)
+    }
+
+    /// Has the engine keep changes of a group, and how far they are done, as soon as it can.
+    pub(crate) fn commit(
+        &self,
+        group: GroupId,
+        changes: &[(&[u8], Option<Bytes>)],
+        kept: Option<&Kept>,
+    ) -> Result<(), Error> {
+        let _alone = self.committing.lock();
+        // Who proposes has waited, but not who repeats what the log has.
+        while self.storage.is_behind() {
+            self.storage.check()?;
+            std::thread::sleep(BACKGROUND_PAUSE);
+        }
+        self.storage.commit(group, changes, kept)
+    }
+
+    /// Takes all items of a group away, and leaves `kept` in their place. After a crash, and until the
+    /// engine is made durable, some of them may be there, and what was kept before.
+    pub(crate) fn erase(&self, group: GroupId, kept: Option<&Kept>) -> Result<(), Error> {
+        self.commit(group, &[], kept)?;
+        loop {
+            let slice = self.storage.scan(group, &[], SLICE)?;
+            if slice.is_empty() {
+                return Ok(());
+            }
+            let removals: Vec<_> = slice.iter().map(|(key, _)| (&key[..], None)).collect();
+            self.commit(group, &removals, kept)?;
+        }
     }
 }
 
@@ -77,3 +120,7 @@ impl Clock {
         self.0.load(Ordering::Relaxed)
     }
 }
+
+/// Items that are taken away together.
+const SLICE: usize = 1000;
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(2);

@@ -1,10 +1,11 @@
-//! What a store knows besides its items: how far it has counted, and what is flushed.
+//! What a partition knows besides its items: how far it has counted, and what is flushed.
 
+use bytes::Bytes;
 use larder_protocol::Seconds;
 
 use crate::record::Unreadable;
 
-/// What a store knows besides its items. Each batch writes it along with the items it changes.
+/// What a partition knows besides its items. Each batch writes it along with the items it changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     /// The last place given out in the order of writes.
@@ -13,6 +14,17 @@ pub(crate) struct State {
     pub(crate) flushed: u64,
     /// From this second on all records written before it are gone; 0 for none.
     pub(crate) flush_at: Seconds,
+    /// How many commands are done of the entry after the mark: an entry may be kept in slices.
+    pub(crate) done: u32,
+}
+
+/// A state as it is kept, with the mark of the last entry that is done: how far the group's history is
+/// in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Kept {
+    pub(crate) state: State,
+    /// Empty before the first.
+    pub(crate) mark: Bytes,
 }
 
 impl State {
@@ -42,12 +54,17 @@ impl State {
     pub(crate) fn has_flushed(&self, sequence: u64, now: Seconds) -> bool {
         sequence <= self.flushed || (self.flush_at != 0 && self.flush_at <= now)
     }
+}
 
-    pub(crate) fn encode(self) -> Vec<u8> {
+impl Kept {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let State { sequence, flushed, flush_at, done } = self.state;
         let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(&self.sequence.to_le_bytes());
-        bytes.extend_from_slice(&self.flushed.to_le_bytes());
-        bytes.extend_from_slice(&self.flush_at.to_le_bytes());
+        bytes.extend_from_slice(&sequence.to_le_bytes());
+        bytes.extend_from_slice(&flushed.to_le_bytes());
+        bytes.extend_from_slice(&flush_at.to_le_bytes());
+        bytes.extend_from_slice(&done.to_le_bytes());
+        bytes.extend_from_slice(&self.mark);
         bytes
     }
 
@@ -58,16 +75,19 @@ impl State {
         }
         let (sequence, rest) = rest.split_first_chunk().ok_or(Unreadable::Damaged)?;
         let (flushed, rest) = rest.split_first_chunk().ok_or(Unreadable::Damaged)?;
-        let flush_at = rest.try_into().map_err(|_| Unreadable::Damaged)?;
-        Ok(Self {
+        let (flush_at, rest) = rest.split_first_chunk().ok_or(Unreadable::Damaged)?;
+        let (done, mark) = rest.split_first_chunk().ok_or(Unreadable::Damaged)?;
+        let state = State {
             sequence: u64::from_le_bytes(*sequence),
             flushed: u64::from_le_bytes(*flushed),
-            flush_at: Seconds::from_le_bytes(flush_at),
-        })
+            flush_at: Seconds::from_le_bytes(*flush_at),
+            done: u32::from_le_bytes(*done),
+        };
+        Ok(Self { state, mark: Bytes::copy_from_slice(mark) })
     }
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -75,12 +95,14 @@ mod tests {
 
     #[test]
     fn the_bytes_are_these_for_good() {
-        let state = State { sequence: 0x0102, flushed: 3, flush_at: 4 };
-        let bytes = [1, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0];
-        assert_eq!(state.encode(), bytes);
-        assert_eq!(State::decode(&bytes), Ok(state));
-        assert_eq!(State::decode(&bytes[..20]), Err(Unreadable::Damaged));
-        assert_eq!(State::decode(&[2]), Err(Unreadable::Version(2)));
+        let state = State { sequence: 0x0102, flushed: 3, flush_at: 4, done: 5 };
+        let kept = Kept { state, mark: Bytes::from_static(&[6, 7]) };
+        let bytes =
+            [2, 2, 1, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 5, 0, 0, 0, 6, 7];
+        assert_eq!(kept.encode(), bytes);
+        assert_eq!(Kept::decode(&bytes), Ok(kept));
+        assert_eq!(Kept::decode(&bytes[..24]), Err(Unreadable::Damaged));
+        assert_eq!(Kept::decode(&[1]), Err(Unreadable::Version(1)));
     }
 
     #[test]
@@ -101,6 +123,6 @@ mod tests {
         state.flush(200, 95);
         assert!(!state.has_flushed(5, 150));
         state.flush(0, 150);
-        assert_eq!(state, State { sequence: 5, flushed: 5, flush_at: 0 });
+        assert_eq!(state, State { sequence: 5, flushed: 5, ..State::default() });
     }
 }

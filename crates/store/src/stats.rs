@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// What a store counts, at one moment. Counters begin at 0 when it is opened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Whether writes are taken.
     pub condition: Condition,
@@ -21,35 +21,57 @@ pub struct Stats {
     pub journal_bytes: u64,
     /// Commands that reading threads have answered.
     pub reads: u64,
-    /// Commands that the writer has answered.
+    /// Commands that went through the log, answered.
     pub writes: u64,
-    /// Changes of items made durable: commands that changed none, and all but the last of those
-    /// that changed the same item in one batch, do not count.
+    /// Changes of items: commands that changed none, and all but the last of those that changed the
+    /// same item in one batch, do not count.
     pub changes: u64,
-    /// Batches made durable: one fsync each.
+    /// Batches of changes given to the engine. No sync: that is the log's.
     pub commits: u64,
-    /// The most commands answered with one fsync.
+    /// The most commands proposed as one entry of the log.
     pub largest_batch: u64,
-    /// Time in commits: journal write, fsync and publication, in microseconds.
+    /// Time in commits, in microseconds.
     pub commit_micros: u64,
     /// The longest of them, in microseconds.
     pub longest_commit_micros: u64,
     /// Time deciding what batches do, in microseconds.
     pub decide_micros: u64,
+    /// What the log counts: its writes are the syncs that answers wait for.
+    pub log: larder_consensus::Stats,
     /// Commands refused or failed because of the disk.
     pub failures: u64,
     /// Dead records taken back.
     pub reclaimed: u64,
-    /// Commands waiting for the writer.
+    /// Commands waiting to be proposed.
     pub waiting_writes: u64,
     /// Commands waiting for a reading thread.
     pub waiting_reads: u64,
-    /// The last place given out in the order of writes.
+    /// The places given out in the order of writes, of all groups together.
     pub sequence: u64,
+    /// The groups, in their order.
+    pub groups: Vec<GroupStats>,
     /// Free bytes on the volume; `None` if it does not tell.
     pub room: Option<u64>,
     /// Free bytes on the volume below which writes are refused.
     pub reserve: u64,
+}
+
+/// How a group stands, as this node knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupStats {
+    /// Its number.
+    pub group: u64,
+    /// The node that leads it; `None` if that is not known.
+    pub leader: Option<u64>,
+    /// The term in which it does.
+    pub term: Option<u64>,
+    /// Whether that is this node.
+    pub leads: bool,
+    /// The last entry of its log that this node's replica has done; `None` if it has no replica, or
+    /// that has done none.
+    pub applied: Option<u64>,
+    /// The last place given out in the order of its writes, as far as this node's replica is.
+    pub sequence: u64,
 }
 
 /// Whether writes are taken. Reads always are, as far as the disk answers.
@@ -79,9 +101,11 @@ pub(crate) struct Counters {
     pub(crate) commit_micros: Counter,
     pub(crate) longest_commit_micros: Counter,
     pub(crate) decide_micros: Counter,
+    /// Bytes of entries of the log that were done.
+    pub(crate) logged_bytes: Counter,
     pub(crate) failures: Counter,
     pub(crate) reclaimed: Counter,
-    /// Dead records that were found but not taken back, because the writer hung.
+    /// Dead records that were found but not taken back, because writes hung.
     pub(crate) forgotten: Counter,
     /// Complete sweeps.
     pub(crate) sweeps: Counter,

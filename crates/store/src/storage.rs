@@ -2,28 +2,53 @@
 
 mod journals;
 mod lsm;
+mod rows;
 
 use std::path::Path;
 
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::state::State;
+use crate::placement::GroupId;
+use crate::state::Kept;
 
 pub(crate) use lsm::Lsm;
+pub(crate) use rows::{Cached, Rows};
 
-/// Keeps records by key. Any call may block for long: only the store's own threads make it.
+/// Keeps records by key, those of each group by themselves. Any call may block for long: only the
+/// store's own threads make it.
 pub(crate) trait Storage: Send + Sync + 'static {
-    /// The record of a key, as it is on disk.
-    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+    /// The record of a key of a group, as it is on disk.
+    fn read(&self, group: GroupId, key: &[u8]) -> Result<Option<Bytes>, Error>;
 
-    /// Makes `changes` and `state` durable, all or nothing. No [`read`](Self::read) sees any of it
-    /// before it is. After an error nothing may be committed any more. Not to be called while it is
-    /// behind.
-    fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted>;
+    /// What is kept of a group; nothing if there is none of it.
+    fn kept(&self, group: GroupId) -> Result<Kept, Error>;
 
-    /// Up to `limit` keys after `after` and their records, in order.
-    fn scan(&self, after: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error>;
+    /// Makes `changes` of a group and what is kept with them seen, all or nothing; with `None` nothing
+    /// is kept any more. After a crash they may be
+    /// gone until [`persist`](Self::persist) has returned, but what was committed later is then gone
+    /// too. After an error nothing may be committed any more. Not to be called while it is behind.
+    fn commit(
+        &self,
+        group: GroupId,
+        changes: &[(&[u8], Option<Bytes>)],
+        kept: Option<&Kept>,
+    ) -> Result<(), Error>;
+
+    /// Returns when all that was committed is durable. After an error nothing may be committed any
+    /// more.
+    fn persist(&self) -> Result<(), Error>;
+
+    /// All keys of a group and their records in order, as they are now whatever is committed later.
+    fn items(&self, group: GroupId) -> Result<Items, Error>;
+
+    /// Up to `limit` keys of a group after `after` and their records, in order.
+    fn scan(
+        &self,
+        group: GroupId,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error>;
 
     /// Free bytes on the volume.
     fn room(&self) -> Result<u64, Error>;
@@ -45,13 +70,8 @@ pub(crate) fn room(path: &Path) -> Result<u64, Error> {
     Ok(volume.blocks_available().saturating_mul(volume.fragment_size()))
 }
 
-/// A commit that failed.
-#[derive(Debug)]
-pub(crate) struct Uncommitted {
-    pub(crate) error: Error,
-    /// Whether the changes may nevertheless be there after a restart.
-    pub(crate) unknown: bool,
-}
+/// What [`Storage::items`] gives.
+pub(crate) type Items = Box<dyn Iterator<Item = Result<(Bytes, Bytes), Error>> + Send>;
 
 /// What a storage holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,84 +1,176 @@
 //! A store: its directory, its threads, and the handle to them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
+use larder_consensus::{Error as LogError, Log, Options as LogOptions, Peers, coming_mark};
+use larder_peer::{Credentials, PeerId, Settings, serve};
 use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use tokio::task;
 use tracing::warn;
 
+use crate::at_hand::AtHand;
 use crate::caution::Caution;
-use crate::directory::{Directory, Found};
+use crate::cluster::{Archive, Charter, Cluster, Node, Opening, arrive};
+use crate::confirmer::Confirmer;
+use crate::directory::{Directory, Found, Locked, Seat};
 use crate::error::Error;
-use crate::flight::Ways;
+use crate::groups::Groups;
 use crate::hand::Hand;
 use crate::health::{self, Health};
 use crate::keeper::Keeper;
 use crate::options::Options;
-use crate::published::Published;
-use crate::queue::Queue;
+use crate::placement::{GroupId, PLACEMENT};
+use crate::proposer::Proposer;
 use crate::reader;
+use crate::replica::{Others, Part};
+use crate::service::Service;
 use crate::session::Session;
 use crate::shared::{Clock, Shared};
-use crate::state::State;
-use crate::stats::{Counters, Stats};
+use crate::slots::SLOTS;
+use crate::state::Kept;
+use crate::stats::{Counters, GroupStats, Stats};
 use crate::stop::Stop;
-use crate::storage::{self, Lsm, Storage};
+use crate::storage::{self, Cached, Lsm, Rows, Storage};
 use crate::watchdog::Watchdog;
-use crate::writer::Writer;
+use crate::ways::Ways;
 
 /// A durable node's items. Dropping it waits until all it was given is durable.
+///
+/// What it has is let go in the order in which it stands here, once all threads have ended.
 pub struct Store {
     shared: Arc<Shared>,
+    /// Of a node alone.
+    at_hand: Option<Arc<AtHand>>,
+    log: Arc<Log>,
+    /// Where consensus waits for the log, for other nodes and for the clock.
+    _runtime: Runtime,
+    /// When these are gone the engine has let go of its files, and the log of its own.
+    groups: Arc<Groups>,
+    /// This node's part in a cluster, if it has one.
+    cluster: Option<Arc<Cluster>>,
+    /// How other nodes reach this one, if there are any.
+    serving: Option<Serving>,
     stop: Arc<Stop>,
+    confirmer: Option<JoinHandle<()>>,
     keeper: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
-    writer: Option<JoinHandle<()>>,
+    proposer: Option<JoinHandle<()>>,
     watchdog: Option<JoinHandle<()>>,
     stop_watchdog: Arc<Stop>,
-    /// Unlocked last, after the engine has let go of its files.
-    _directory: Arc<Directory>,
+}
+
+/// The task that answers other nodes, and how it is ended.
+struct Serving {
+    stop: oneshot::Sender<()>,
+    task: task::JoinHandle<()>,
+}
+
+/// What is open of a directory.
+struct Opened<S> {
+    storage: S,
+    log: Log,
+    /// The groups that there are replicas of, and what is kept of each.
+    seats: BTreeMap<GroupId, Seat>,
+    kept: BTreeMap<GroupId, Kept>,
 }
 
 impl Store {
-    /// Opens the store in the directory `path`, or makes one if it is empty or not there.
+    /// Opens the store in the directory `path`, or makes one if it is empty or not there. Waits for
+    /// the disk: not for an async worker, which must not drop it either.
     ///
     /// # Errors
     ///
     /// The directory cannot be used, holds something else, is in use by another process, was
-    /// written by a newer version, is damaged, holds less than is known to have been durable, or has
-    /// a copy beside it from an opening that did not end, which is not its own. A directory that is
-    /// not a store is not changed, and a store that is refused holds afterwards what it held before,
-    /// byte for byte, unless the log says that there was no room for a copy.
+    /// written by another version, is damaged, holds less than is known to have been durable, has
+    /// a log that is not its own, or has a copy beside it from an opening that did not end, which is
+    /// not its own. A directory that is not a store is not changed, and the items of a store that is
+    /// refused are afterwards what they were before, byte for byte, unless the log says that there
+    /// was no room for a copy.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Self, Error> {
-        Self::open_on(path.as_ref(), options, |lsm| Box::new(lsm))
+        Self::open_on(path.as_ref(), options, alone, |lsm| Box::new(lsm), Log::open)
     }
 
-    /// As [`open`](Self::open), with something between the threads and the engine.
+    /// As [`open`](Self::open), as a node of a cluster, which others reach by `listener`: each of its
+    /// nodes answers for all. Returns when the node belongs to the cluster, so it may wait for others; who
+    /// wants no longer to wait may let the process end. Waits for nobody if it belongs to it already.
+    ///
+    /// # Errors
+    ///
+    /// Besides those, the store is not that of this node, the cluster does not let it in, or it is there
+    /// already and was to be founded.
+    pub fn open_among(
+        path: impl AsRef<Path>,
+        options: Options,
+        listener: std::net::TcpListener,
+        node: Node,
+    ) -> Result<Self, Error> {
+        let among = |locked: &Locked, runtime: &Runtime| {
+            if locked.is_store()? && Archive::new(locked.path()).read()?.is_none() {
+                let detail = "the directory has a store that was opened alone: a node of a cluster \
+                              begins with an empty one";
+                return Err(Error::Member { detail: detail.to_owned() });
+            }
+            let charter = runtime.block_on(arrive(locked.path(), &node, &settings()))?;
+            Place::of_charter(node, charter, listener, runtime).map(Some)
+        };
+        Self::open_on(path.as_ref(), options, among, |lsm| Box::new(lsm), Log::open)
+    }
+
+    /// As [`open`](Self::open) or [`open_among`](Self::open_among), with something between the threads
+    /// and the engine, and another log.
     pub(crate) fn open_on(
         path: &Path,
         options: Options,
+        place: impl FnOnce(&Locked, &Runtime) -> Result<Option<Place>, Error>,
         wrap: impl FnOnce(Lsm) -> Box<dyn Storage>,
+        open_log: impl FnOnce(&Path, LogOptions) -> Result<Log, LogError>,
     ) -> Result<Self, Error> {
-        let (directory, found) = Directory::open(path)?;
-        let (storage, state) = match found {
-            Found::Store { watermark, .. } => Self::open_engine(&directory, watermark, &options)?,
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("store-raft")
+            .enable_all()
+            .build()
+            .map_err(Error::io("start the threads of", path))?;
+        let locked = Locked::lock(path)?;
+        let place = place(&locked, &runtime)?;
+        let wanted = place.as_ref().and_then(Place::groups).unwrap_or(options.groups);
+        let (directory, found) = locked.open(wanted.clamp(1, SLOTS))?;
+        let opened = match &found {
+            Found::Store { seats, watermarks, .. } => {
+                Self::open_found(&directory, seats, watermarks, &options, open_log)?
+            }
             Found::Nothing => {
                 drop(Lsm::open(&directory.data_new(), &options)?);
-                directory.adopt()?;
-                Lsm::open(&directory.data(), &options)?
+                // Who has others is told which groups it is to have.
+                let groups = 1..=GroupId::from(directory.groups());
+                let groups = groups.filter(|_| place.is_none());
+                let seats = groups.map(|group| (group, Seat::Founded)).collect();
+                directory.adopt(&seats)?;
+                Self::open_files(&directory, &seats, &BTreeMap::new(), &options, open_log)?
             }
         };
-        Self::start(directory, found, wrap(storage), state, options)
+        let Opened { storage, log, seats, kept } = opened;
+        let opened = Opened { storage: wrap(storage), log, seats, kept };
+        Self::start(directory, &found, opened, options, place, runtime)
     }
 
     /// Opens what was in use before, and leaves it as it was if that fails.
-    fn open_engine(
+    fn open_found(
         directory: &Directory,
-        watermark: u64,
+        seats: &BTreeMap<GroupId, Seat>,
+        watermarks: &BTreeMap<GroupId, u64>,
         options: &Options,
-    ) -> Result<(Lsm, State), Error> {
+        open_log: impl FnOnce(&Path, LogOptions) -> Result<Log, LogError>,
+    ) -> Result<Opened<Lsm>, Error> {
         let data = directory.data();
         let room = |sorted| {
             let reserve = health::reserve(sorted, options);
@@ -92,17 +184,7 @@ impl Store {
             // would undo what is about to be acknowledged.
             directory.let_go()?;
         }
-        let opened = Lsm::open(&data, options).and_then(|(storage, state)| {
-            // The engine takes the first senseless bytes of its journal for the end of it.
-            if state.sequence < watermark {
-                let detail = format!(
-                    "it ends at write {}, but write {watermark} was durable",
-                    state.sequence
-                );
-                return Err(Error::corrupt(&data, detail));
-            }
-            Ok((storage, state))
-        });
+        let opened = Self::open_files(directory, seats, watermarks, options, open_log);
         if kept.is_ok() {
             match &opened {
                 // Who has the engine's files open without our lock must not lose them.
@@ -117,15 +199,61 @@ impl Store {
         opened
     }
 
+    /// Opens the engine, and the log only if nothing is missing of that.
+    fn open_files(
+        directory: &Directory,
+        seats: &BTreeMap<GroupId, Seat>,
+        watermarks: &BTreeMap<GroupId, u64>,
+        options: &Options,
+        open_log: impl FnOnce(&Path, LogOptions) -> Result<Log, LogError>,
+    ) -> Result<Opened<Lsm>, Error> {
+        let data = directory.data();
+        let storage = Lsm::open(&data, options)?;
+        let mut kept = BTreeMap::new();
+        for group in seats.keys() {
+            let of_group = storage.kept(*group)?;
+            let sequence = of_group.state.sequence;
+            // The engine takes the first senseless bytes of its journal for the end of it.
+            if let Some(watermark) = watermarks.get(group).filter(|mark| sequence < **mark) {
+                let detail = format!(
+                    "group {group} ends at write {sequence}, but write {watermark} was durable"
+                );
+                return Err(Error::corrupt(&data, detail));
+            }
+            kept.insert(*group, of_group);
+        }
+        let path = directory.log();
+        if kept.values().any(|kept| !kept.mark.is_empty()) && !path.exists() {
+            // One that was made anew would be in the way of who wants to put it back.
+            return Err(Error::corrupt(&path, "it is missing, but the store was in use"));
+        }
+        let log_options = LogOptions {
+            file_bytes: options.log_file_bytes,
+            disk_bytes: options.log_bytes,
+            ..LogOptions::default()
+        };
+        let log = open_log(&path, log_options).map_err(Error::Log)?;
+        for (group, Kept { mark, .. }) in &kept {
+            let views = directory.views(*group)?;
+            let coming = coming_mark(&views).map_err(Error::io("read the view in", &views))?;
+            let mark = Some(&mark[..]).filter(|mark| !mark.is_empty());
+            let mark = coming.as_deref().or(mark);
+            log.group(*group).and_then(|log| log.fits(mark)).map_err(Error::Log)?;
+        }
+        Ok(Opened { storage, log, seats: seats.clone(), kept })
+    }
+
     /// A session for a new connection.
     pub fn session(&self) -> Session {
-        Session::new(Arc::clone(&self.shared.ways), Arc::clone(&self.shared.clock))
+        let Shared { ways, clock, .. } = &*self.shared;
+        Session::new(Arc::clone(ways), Arc::clone(clock), self.at_hand.clone())
     }
 
     /// What it counts. Sizes are those of a moment ago: it does not ask the engine, and waits for
     /// nothing.
     pub fn stats(&self) -> Stats {
-        let Shared { counters, ways, health, published, usage, .. } = &*self.shared;
+        let Shared { counters, ways, health, usage, .. } = &*self.shared;
+        let groups: Vec<_> = self.group_stats().collect();
         let usage = *usage.lock();
         let (room, reserve) = health.space();
         let swept = counters.sweeps.value() > 0;
@@ -136,7 +264,8 @@ impl Store {
             records: usage.records,
             disk_bytes: usage.disk_bytes,
             journal_bytes: usage.journal_bytes,
-            reads: counters.reads.value(),
+            reads: counters.reads.value()
+                + self.at_hand.as_ref().map_or(0, |at| at.answers.value()),
             writes: counters.writes.value(),
             changes: counters.changes.value(),
             commits: counters.commits.value(),
@@ -144,14 +273,35 @@ impl Store {
             commit_micros: counters.commit_micros.value(),
             longest_commit_micros: counters.longest_commit_micros.value(),
             decide_micros: counters.decide_micros.value(),
+            log: self.log.stats(),
             failures: counters.failures.value(),
             reclaimed: counters.reclaimed.value(),
-            waiting_writes: ways.writes.len() as u64,
+            waiting_writes: ways.waiting_writes() as u64,
             waiting_reads: ways.reads.len() as u64,
-            sequence: published.state().sequence,
+            sequence: groups.iter().map(|group| group.sequence).sum(),
+            groups,
             room,
             reserve,
         }
+    }
+
+    fn group_stats(&self) -> impl Iterator<Item = GroupStats> {
+        self.shared.ways.partitions().iter().map(|partition| {
+            let group = partition.group;
+            let (reign, leads) = match self.groups.part(group) {
+                Part::Leads(reign) => (Some(reign), true),
+                Part::Follows(reign) => (Some(reign), false),
+                Part::Waits | Part::Gone => (None, false),
+            };
+            GroupStats {
+                group,
+                leader: reign.map(|reign| reign.leader),
+                term: reign.map(|reign| reign.term),
+                leads,
+                applied: self.groups.replica(group).and_then(|replica| replica.applied()),
+                sequence: partition.published.state().sequence,
+            }
+        })
     }
 
     /// What poisoned it, or else what failed or hung last, for a log. It may be long ago.
@@ -173,6 +323,21 @@ impl Store {
         }
     }
 
+    /// Ends all ties to other nodes, as if this one were killed.
+    #[cfg(test)]
+    pub(crate) fn cut_off(&mut self) {
+        self.serving.take().into_iter().for_each(|serving| serving.task.abort());
+        if let Some(cluster) = self.cluster.take() {
+            self.groups.runtime().block_on(cluster.stop());
+        }
+        self.groups.stop();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
     #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -180,84 +345,249 @@ impl Store {
 
     fn start(
         directory: Directory,
-        found: Found,
-        storage: Box<dyn Storage>,
-        state: State,
+        found: &Found,
+        opened: Opened<Box<dyn Storage>>,
         options: Options,
+        place: Option<Place>,
+        runtime: Runtime,
     ) -> Result<Self, Error> {
         let path = directory.data();
         let directory = Arc::new(directory);
+        let Opened { storage, log, seats, kept } = opened;
         let caution = match found {
-            Found::Store { clock, doubt, .. } => Caution::new(clock, doubt),
+            Found::Store { clock, doubt, .. } => Caution::new(*clock, *doubt),
             Found::Nothing => Caution::none(),
         };
+        let ways = Arc::new(Ways::new(directory.groups(), place.is_some()));
+        if let Found::Store { watermarks, .. } = found {
+            // What is noted next of one must not lose what was of another.
+            for (group, sequence) in watermarks {
+                if let Some(partition) = ways.partition(*group)
+                    && seats.contains_key(group)
+                {
+                    partition.durable.store(*sequence, Ordering::Release);
+                }
+            }
+        }
+        let rows = Arc::new(Rows::new(options.row_bytes()));
+        let storage = Box::new(Cached::new(storage, Arc::clone(&rows)));
+        let at_hand = place.is_none().then(|| Arc::new(AtHand::new(rows, Arc::clone(&ways))));
         let shared = Arc::new(Shared {
             path: path.clone(),
             storage,
-            ways: Arc::new(Ways { reads: Queue::new(), writes: Queue::new() }),
-            writing: Hand::new(),
+            committing: Mutex::default(),
+            ways,
             reading: (0..options.read_threads.max(1)).map(|_| Hand::new()).collect(),
             clock: Arc::new(Clock::default()),
-            published: Published::default(),
             health: Health::default(),
             counters: Counters::default(),
             usage: Mutex::default(),
             options,
         });
-        shared.published.publish(state);
-        let mut keeper = Keeper::new(Arc::clone(&shared), Arc::clone(&directory), caution);
+        let log = Arc::new(log);
+        let (others, membership) = match place {
+            None => (None, None),
+            Some(Place { others, credentials, listener, node }) => {
+                (Some(others), Some((credentials, listener, node)))
+            }
+        };
+        let peers = others.as_ref().map(|others| Arc::clone(&others.peers));
+        let (at, of) = (runtime.handle().clone(), Arc::clone(&directory));
+        let groups = Groups::new(Arc::clone(&shared), Arc::clone(&log), of, others, at);
+        let groups = Arc::new(groups);
+        groups.open(&seats, kept)?;
+        let mut cluster = None;
+        let serving = match membership.zip(peers) {
+            None => None,
+            Some(((credentials, listener, node), peers)) => {
+                let (ways, clock) = (Arc::clone(&shared.ways), Arc::clone(&shared.clock));
+                let service = Arc::new(Service::new(Arc::clone(&groups), ways, clock));
+                if let Some((node, charter)) = node {
+                    let views = directory.views(PLACEMENT)?;
+                    let opening = Opening {
+                        directory: directory.path(),
+                        views: &views,
+                        node: &node,
+                        charter,
+                        log: log.group(PLACEMENT).map_err(Error::Log)?,
+                        peers,
+                        hosting: Arc::<Groups>::clone(&groups),
+                    };
+                    let opened = Arc::new(runtime.block_on(Cluster::open(opening))?);
+                    service.take_part(&opened);
+                    cluster = Some(opened);
+                }
+                let (stop, stopped) = oneshot::channel();
+                // Told or gone.
+                let stopped = async { drop(stopped.await) };
+                let task = serve(listener, credentials, service, settings(), stopped);
+                Some(Serving { stop, task: runtime.spawn(task) })
+            }
+        };
+        let mut keeper = Keeper::new(
+            Arc::clone(&shared),
+            Arc::clone(&groups),
+            directory,
+            caution,
+            cluster.clone(),
+        );
         keeper.look();
         let mut store = Self {
-            shared: Arc::clone(&shared),
+            shared,
+            at_hand,
+            log,
+            _runtime: runtime,
+            groups,
+            cluster,
+            serving,
             stop: Arc::default(),
+            confirmer: None,
             keeper: None,
             readers: Vec::new(),
-            writer: None,
+            proposer: None,
             watchdog: None,
             stop_watchdog: Arc::default(),
-            _directory: directory,
         };
+        store.spawn_all(keeper).map_err(Error::io("start the threads of", &path))?;
+        Ok(store)
+    }
+
+    fn spawn_all(&mut self, keeper: Keeper) -> std::io::Result<()> {
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(run)
-                .map_err(Error::io("start the threads of", &path))
+            std::thread::Builder::new().name(name.to_owned()).spawn(run)
         };
+        let shared = &self.shared;
         let limit = shared.options.hang_after;
         if !limit.is_zero() {
-            let watchdog = Watchdog::new(Arc::clone(&shared), limit);
-            let stop = Arc::clone(&store.stop_watchdog);
+            let watchdog = Watchdog::new(Arc::clone(shared), limit);
+            let stop = Arc::clone(&self.stop_watchdog);
             let run = move || watchdog.run(&stop);
-            store.watchdog = Some(spawn("store-watchdog", Box::new(run))?);
+            self.watchdog = Some(spawn("store-watchdog", Box::new(run))?);
         }
         for at in 0..shared.reading.len() {
-            let shared = Arc::clone(&shared);
+            let shared = Arc::clone(shared);
             let run = move || {
                 if let Some(hand) = shared.reading.get(at) {
                     reader::run(&shared, hand);
                 }
             };
-            store.readers.push(spawn("store-reader", Box::new(run))?);
+            self.readers.push(spawn("store-reader", Box::new(run))?);
         }
-        let writer = Writer::new(shared, state);
-        store.writer = Some(spawn("store-writer", Box::new(move || writer.run()))?);
-        let stop = Arc::clone(&store.stop);
-        store.keeper = Some(spawn("store-keeper", Box::new(move || keeper.run(&stop)))?);
-        Ok(store)
+        if shared.is_among_others() {
+            let confirmer = Confirmer::new(Arc::clone(shared), Arc::clone(&self.groups));
+            self.confirmer = Some(spawn("store-confirmer", Box::new(move || confirmer.run()))?);
+        }
+        let proposer = Proposer::new(Arc::clone(shared), Arc::clone(&self.groups));
+        self.proposer = Some(spawn("store-proposer", Box::new(move || proposer.run()))?);
+        let stop = Arc::clone(&self.stop);
+        self.keeper = Some(spawn("store-keeper", Box::new(move || keeper.run(&stop)))?);
+        Ok(())
     }
 
-    /// Readers first: what waits behind a read still goes to the writer. Then the keeper: it notes
-    /// how far the store is durable, and holds the lock. The watchdog last: any of them may hang.
+    /// Readers first: what waits behind a read is still proposed. Other nodes are told what became of
+    /// what they forwarded. Then the keeper: it has all made durable and notes so, and holds the lock.
+    /// The watchdog last: any of them may hang.
     fn end(&mut self) {
+        let runtime = self.groups.runtime().clone();
+        if let Some(cluster) = &self.cluster
+            && self.proposer.is_some()
+        {
+            // Whoever takes over is found sooner than by missing this one.
+            runtime.block_on(cluster.leave(LEAVE));
+        }
+        self.at_hand.iter().for_each(|at_hand| at_hand.close());
+        let partitions = self.shared.ways.partitions();
+        for partition in partitions {
+            partition.asked.close();
+        }
+        self.confirmer.take().into_iter().for_each(join);
         self.shared.ways.reads.close();
         self.readers.drain(..).for_each(join);
-        self.shared.ways.writes.close();
-        self.writer.take().into_iter().for_each(join);
+        for partition in partitions {
+            partition.proposals.close();
+        }
+        self.proposer.take().into_iter().for_each(join);
+        if let Some(Serving { stop, task }) = self.serving.take() {
+            drop(stop);
+            // It has panicked, if anything.
+            let _ = self.groups.runtime().block_on(task);
+        }
         self.stop.stop();
         self.keeper.take().into_iter().for_each(join);
+        if let Some(cluster) = self.cluster.take() {
+            self.groups.runtime().block_on(cluster.stop());
+        }
+        self.groups.stop();
         self.stop_watchdog.stop();
         self.watchdog.take().into_iter().for_each(join);
     }
+}
+
+/// A node's place among others.
+pub(crate) struct Place {
+    others: Others,
+    credentials: Credentials,
+    listener: TcpListener,
+    /// What it is to the cluster that decides which groups it has.
+    node: Option<(Node, Charter)>,
+}
+
+impl Place {
+    /// Of a node that the cluster knows by this charter.
+    fn of_charter(
+        node: Node,
+        charter: Charter,
+        listener: std::net::TcpListener,
+        runtime: &Runtime,
+    ) -> Result<Self, Error> {
+        let wrong = |detail: String| Error::Member { detail };
+        let admission = charter.admission.ok_or_else(|| wrong("it was not let in".to_owned()))?;
+        let me = PeerId { id: admission.node, name: node.name.as_str().into() };
+        let credentials = Credentials::new(&node.cluster, me, node.secret.clone())
+            .map_err(|error| wrong(error.to_string()))?;
+        let address = node.peer_address.clone();
+        let place = Self::of_node(credentials, admission.node, address, listener, runtime)?;
+        Ok(Self { node: Some((node, charter)), ..place })
+    }
+
+    /// Of a node that somebody else tells which groups it has.
+    pub(crate) fn of_node(
+        credentials: Credentials,
+        node: u64,
+        address: String,
+        listener: std::net::TcpListener,
+        runtime: &Runtime,
+    ) -> Result<Self, Error> {
+        let _runtime = runtime.enter();
+        let listener =
+            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).map_err(
+                |error| Error::Member { detail: format!("it cannot listen to others: {error}") },
+            )?;
+        let peers = Arc::new(Peers::new(credentials.clone(), settings()));
+        let others = Others { node, peers, address };
+        Ok(Self { others, credentials, listener, node: None })
+    }
+
+    /// Into how many groups the cluster divides keys, if it is known.
+    fn groups(&self) -> Option<u16> {
+        let (_, charter) = self.node.as_ref()?;
+        Some(charter.admission?.groups)
+    }
+}
+
+/// The place of a node that has none among others.
+pub(crate) fn alone(locked: &Locked, _: &Runtime) -> Result<Option<Place>, Error> {
+    match Archive::new(locked.path()).read()? {
+        None => Ok(None),
+        Some(Charter { cluster, name, .. }) => Err(Error::Member {
+            detail: format!("it is node {name:?} of the cluster {cluster:?}, and not alone"),
+        }),
+    }
+}
+
+/// Answers may have a value of any length besides what was asked.
+fn settings() -> Settings {
+    Settings { max_body: 256 << 20, ..Settings::default() }
 }
 
 impl Drop for Store {
@@ -273,6 +603,9 @@ impl fmt::Debug for Store {
             .finish_non_exhaustive()
     }
 }
+
+/// How long a node that stops may take until others lead what it leads.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// A thread that panicked has dropped its tickets, which tells those who wait.
 fn join(thread: JoinHandle<()>) {

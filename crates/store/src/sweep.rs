@@ -5,13 +5,17 @@ use larder_protocol::Seconds;
 
 use crate::apply::is_live;
 use crate::command::{Command, SLACK};
+use crate::placement::GroupId;
 use crate::record::Record;
 use crate::shared::Shared;
+use crate::state::State;
 
 /// A pass over all records, a slice at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
-    /// The last key looked at; empty between passes.
+    /// The group that is looked at; 0 between passes.
+    group: GroupId,
+    /// The last key of it looked at; empty before the first.
     after: Bytes,
     /// The commits there were when the pass began.
     commits: u64,
@@ -33,16 +37,43 @@ impl Sweep {
             return;
         }
         // Clients first.
-        if shared.ways.writes.len() > limit {
+        if shared.ways.waiting_writes() > limit {
             return;
         }
-        let now = shared.clock.now();
-        let state = shared.published.state();
-        let slice = match shared.storage.scan(&self.after, limit) {
-            Ok(slice) => slice,
-            Err(error) => return shared.health.unread(error),
-        };
-        let ends = slice.len() < limit;
+        let (now, mut left) = (shared.clock.now(), limit);
+        while let Some(partition) = shared.ways.partition(self.group) {
+            if left == 0 {
+                return;
+            }
+            let slice = match shared.storage.scan(self.group, &self.after, left) {
+                Ok(slice) => slice,
+                Err(error) => return shared.health.unread(error),
+            };
+            let is_last = slice.len() < left;
+            left -= slice.len();
+            if !self.look(shared, partition.published.state(), slice, now, surely) {
+                return;
+            }
+            if is_last {
+                (self.group, self.after) = (self.group + 1, Bytes::new());
+            }
+        }
+        shared.counters.items.set(self.items);
+        shared.counters.item_bytes.set(self.item_bytes);
+        shared.counters.sweeps.add(1);
+        let Self { commits, forgotten, began, next_death, .. } = *self;
+        *self = Self { commits, forgotten, began, next_death, ..Self::default() };
+    }
+
+    /// Looks at records of the group. `false` if the store is being closed.
+    fn look(
+        &mut self,
+        shared: &Shared,
+        state: State,
+        slice: Vec<(Bytes, Bytes)>,
+        now: Seconds,
+        surely: Seconds,
+    ) -> bool {
         for (key, bytes) in slice {
             let len = (key.len() + bytes.len()) as u64;
             self.after = key;
@@ -61,23 +92,17 @@ impl Sweep {
                 self.next_death = earliest.min().unwrap_or(0);
             } else {
                 let reclaim = Command::reclaim(&self.after, record.sequence, surely);
-                if shared.ways.writes.push(reclaim).is_err() {
-                    return;
+                if shared.ways.write(reclaim.of_group(self.group)).is_some() {
+                    return false;
                 }
             }
         }
-        if ends {
-            shared.counters.items.set(self.items);
-            shared.counters.item_bytes.set(self.item_bytes);
-            shared.counters.sweeps.add(1);
-            let Self { commits, forgotten, began, next_death, .. } = *self;
-            *self = Self { commits, forgotten, began, next_death, ..Self::default() };
-        }
+        true
     }
 
     /// Whether a pass is under way, or something may have died or changed since the last began.
     fn is_due(&mut self, shared: &Shared, surely: Seconds) -> bool {
-        if !self.after.is_empty() {
+        if self.group > 0 {
             return true;
         }
         let commits = shared.counters.commits.value();
@@ -94,6 +119,7 @@ impl Sweep {
         self.forgotten = forgotten;
         self.began = now;
         self.next_death = 0;
+        self.group = 1;
         true
     }
 }
@@ -112,7 +138,8 @@ mod tests {
     #[test]
     fn one_wrong_moment_in_the_future_takes_nothing_alive() {
         let place = TempDir::new().unwrap();
-        let options = Options { sweep_per_sec: 0, reserve_bytes: Some(0), ..Options::default() };
+        let options =
+            Options { groups: 1, sweep_per_sec: 0, reserve_bytes: Some(0), ..Options::default() };
         let store = Store::open(place.path(), options).unwrap();
         let shared = store.shared();
         let mut session = store.session();
@@ -124,9 +151,10 @@ mod tests {
         let get = Op::Fetch(Fetch::GET);
         ask(b"k", &get, NOW + 7200);
         // Swept in this moment; but the writer hears of a better time first.
-        let stale = Command::reclaim(b"k", 1, shared.clock.now());
+        let group = shared.ways.group_of(b"k");
+        let stale = Command::reclaim(b"k", 1, shared.clock.now()).of_group(group);
         ask(b"k", &get, NOW + 1);
-        assert!(shared.ways.writes.push(stale).is_ok());
+        assert!(shared.ways.write(stale).is_none());
         let mut sweep = Sweep::default();
         sweep.tick(shared, 100, shared.clock.now());
         assert_eq!(shared.counters.items.value(), 1);
@@ -138,14 +166,15 @@ mod tests {
             ask(b"k", &get, now);
             sweep.tick(shared, 100, shared.clock.now());
             ask(b"none", &delete, now);
-            assert_eq!(shared.storage.read(b"k").unwrap().is_some(), there, "{now}");
+            assert_eq!(shared.storage.read(group, b"k").unwrap().is_some(), there, "{now}");
         }
     }
 
     #[test]
     fn what_was_found_dead_and_forgotten_is_found_again() {
         let place = TempDir::new().unwrap();
-        let options = Options { sweep_per_sec: 0, reserve_bytes: Some(0), ..Options::default() };
+        let options =
+            Options { groups: 1, sweep_per_sec: 0, reserve_bytes: Some(0), ..Options::default() };
         let store = Store::open(place.path(), options).unwrap();
         let shared = store.shared();
         let put = Put { value: b"v", exptime: Exptime(60), ..Put::SET };
@@ -164,7 +193,7 @@ mod tests {
     fn a_clock_that_jumped_while_the_store_was_closed_takes_nothing_at_once() {
         let place = TempDir::new().unwrap();
         let clock = || std::fs::read_to_string(place.path().join("CLOCK")).unwrap();
-        let options = Options { reserve_bytes: Some(0), ..Options::default() };
+        let options = Options { groups: 1, reserve_bytes: Some(0), ..Options::default() };
         let open = || Store::open(place.path(), options.clone()).unwrap();
         let until = |store: &Store, items, reclaimed| {
             let patience = std::time::Instant::now();

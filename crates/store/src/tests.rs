@@ -1,10 +1,17 @@
 //! What the whole store promises.
 mod basics;
+mod cluster;
 mod damage;
 mod faults;
 mod faulty;
+mod groups;
 mod hanging;
+mod histories;
+mod log;
+mod membership;
 mod model;
+mod replay;
+mod replicas;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};

@@ -13,6 +13,7 @@ use crate::command::Command;
 use crate::error::Error;
 use crate::failure;
 use crate::hand::Sight;
+use crate::partition::Partition;
 use crate::shared::Shared;
 use crate::stop::Stop;
 
@@ -87,28 +88,52 @@ impl Watchdog {
         if slept < OVERSLEPT {
             return self.look(now);
         }
-        for hand in self.shared.reading.iter().chain([&self.shared.writing]) {
+        for hand in &self.shared.reading {
             hand.forgive(slept, now);
+        }
+        for partition in self.shared.ways.partitions() {
+            partition.proposing.forgive(slept, now);
+            partition.proposals.forgive(slept, now);
         }
     }
 
     /// Tells whom it concerns what hangs at `now`.
     pub(crate) fn look(&mut self, now: Instant) {
         let shared = Arc::clone(&self.shared);
-        let writing = shared.writing.sight(now, self.limit);
+        let partitions = shared.ways.partitions().iter();
+        let troubles: Vec<_> = partitions
+            .filter_map(|partition| {
+                let proposing = partition.proposing.sight(now, self.limit);
+                let proposed = partition.proposals.late(now, self.limit);
+                (proposing.is_some() || proposed.is_some())
+                    .then_some((partition, proposing, proposed))
+            })
+            .collect();
         let reading = shared.reading.iter();
         let reading: Vec<_> =
             reading.filter_map(|hand| Some((hand, hand.sight(now, self.limit)?))).collect();
         // First of all, so that who is answered finds it so.
-        shared.health.hang(writing.is_some() || !reading.is_empty());
-        let waited = |behind| writing.filter(|sight| sight.is_behind() == behind);
-        self.writes.note(waited(false).map(|sight| sight.waited), &shared);
-        self.compaction.note(waited(true).map(|sight| sight.waited), &shared);
+        shared.health.hang(!troubles.is_empty() || !reading.is_empty());
+        let waited = |behind| {
+            let sights = troubles.iter().filter_map(|(_, proposing, _)| *proposing);
+            sights.filter(|sight| sight.is_behind() == behind).map(|sight| sight.waited).max()
+        };
+        let proposed = troubles.iter().filter_map(|(_, _, proposed)| *proposed).max();
+        self.writes.note(waited(false).max(proposed), &shared);
+        self.compaction.note(waited(true), &shared);
         self.reads.note(reading.iter().map(|(_, sight)| sight.waited).max(), &shared);
 
         let mut refusals = Refusals::default();
-        if let Some(sight) = writing {
-            refuse_writes(&shared, sight, &mut refusals);
+        for (partition, proposing, proposed) in troubles {
+            if let Some(sight) = proposing {
+                refuse_in_hand(&shared, partition, sight, &mut refusals);
+            }
+            if proposed.is_some() {
+                partition.proposals.if_late(now, self.limit, |command| {
+                    refusals.early(command, failure::HANGS);
+                });
+                refuse_waiting(&shared, partition, failure::NOT_BEGUN, &mut refusals);
+            }
         }
         // What is not begun is for other threads, if there are any.
         let mut unbegun = VecDeque::new();
@@ -149,25 +174,38 @@ impl Watchdog {
     }
 }
 
-/// Tells all who wait for a write, unless it has gone on.
-fn refuse_writes(shared: &Shared, sight: Sight, refusals: &mut Refusals) {
-    let Some(begun) = shared.writing.still(sight) else { return };
-    let (for_begun, for_others) = if sight.is_behind() {
-        (failure::BEHIND, failure::BEHIND)
-    } else {
-        (failure::HANGS, failure::NOT_BEGUN)
-    };
-    for command in begun.iter().filter(|command| command.flight.is_some()) {
-        refusals.early(command, for_begun);
+/// Tells all who wait for the thread that proposes, unless it has gone on. If it waits for the disk it
+/// does so for all groups; if it waits until compaction has caught up it goes on with others meanwhile.
+fn refuse_in_hand(shared: &Shared, partition: &Partition, sight: Sight, refusals: &mut Refusals) {
+    let Some(begun) = partition.proposing.still(sight) else { return };
+    let is_behind = sight.is_behind();
+    for command in &*begun {
+        refusals.early(command, if is_behind { failure::BEHIND } else { failure::HANGS });
     }
-    for command in shared.ways.writes.drain() {
-        match &command.flight {
-            Some(flight) => {
-                flight.write_done(&command);
-                refusals.last(command, for_others);
-            }
-            None => shared.counters.forgotten.add(1),
+    if is_behind {
+        return refuse_waiting(shared, partition, failure::BEHIND, refusals);
+    }
+    for partition in shared.ways.partitions() {
+        refuse_waiting(shared, partition, failure::NOT_BEGUN, refusals);
+    }
+}
+
+/// Tells all who wait for something to be proposed to a group that it will not be.
+fn refuse_waiting(
+    shared: &Shared,
+    partition: &Partition,
+    why: &'static str,
+    refusals: &mut Refusals,
+) {
+    for command in partition.proposals.drain() {
+        if command.is_own() {
+            shared.counters.forgotten.add(1);
+            continue;
         }
+        if let Some(flight) = &command.flight {
+            flight.write_done(&command);
+        }
+        refusals.last(command, why);
     }
 }
 

@@ -35,12 +35,17 @@ impl Session for StoreSession {
         op: &Op<'_>,
         _landed: Option<Infallible>,
         now: Seconds,
-        _respond: R,
+        respond: R,
     ) -> Option<Self::Pending>
     where
         R: FnOnce(Outcome<'_>),
     {
-        Some(self.0.execute(key, op, now))
+        let mut pending = self.0.execute(key, op, now);
+        match pending.take() {
+            Some(outcome) => respond(outcome),
+            None => return Some(pending),
+        }
+        None
     }
 
     fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending> {
@@ -85,6 +90,11 @@ impl Backend for StoreBackend {
                 }
                 stat("store_reserve_bytes", &stats.reserve);
                 stat("store_sequence", &stats.sequence);
+                stat("store_groups", &stats.groups.len());
+                let leads = stats.groups.iter().filter(|group| group.leads).count();
+                stat("store_groups_led", &leads);
+                let leaderless = stats.groups.iter().filter(|group| group.leader.is_none()).count();
+                stat("store_groups_without_leader", &leaderless);
                 stat("store_disk_bytes", &stats.disk_bytes);
                 stat("store_journal_bytes", &stats.journal_bytes);
                 stat("store_reads", &stats.reads);
@@ -94,14 +104,33 @@ impl Backend for StoreBackend {
                 stat("store_commit_micros", &stats.commit_micros);
                 stat("store_longest_commit_micros", &stats.longest_commit_micros);
                 stat("store_decide_micros", &stats.decide_micros);
+                stat("store_log_syncs", &stats.log.writes);
+                stat("store_log_entries", &stats.log.entries);
+                stat("store_log_micros", &stats.log.write_micros);
+                stat("store_longest_log_micros", &stats.log.longest_write_micros);
+                stat("store_log_bytes", &stats.log.disk_bytes);
                 stat("store_failures", &stats.failures);
                 stat("store_waiting_writes", &stats.waiting_writes);
                 stat("store_waiting_reads", &stats.waiting_reads);
             }
             StatsGroup::Settings => stat("evictions", &"off"),
-            // A log-structured tree has no slabs, and counting sizes would read all of it. How the
-            // engine is doing is in the general group.
-            StatsGroup::Items | StatsGroup::Slabs | StatsGroup::Sizes | StatsGroup::Engine => {}
+            StatsGroup::Engine => {
+                for of in &stats.groups {
+                    let mut stat = |name: &str, value: &dyn Display| {
+                        stat(&format!("group_{}_{name}", of.group), value);
+                    };
+                    // No node has the number 0.
+                    stat("leader", &of.leader.unwrap_or(0));
+                    stat("term", &of.term.unwrap_or(0));
+                    stat("leads", &u8::from(of.leads));
+                    if let Some(applied) = of.applied {
+                        stat("applied", &applied);
+                        stat("sequence", &of.sequence);
+                    }
+                }
+            }
+            // A log-structured tree has no slabs, and counting sizes would read all of it.
+            StatsGroup::Items | StatsGroup::Slabs | StatsGroup::Sizes => {}
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -105,7 +106,8 @@ fn parse(
     origin: impl FnOnce(&str) -> Option<String>,
 ) -> Result<ArgMatches, Ended> {
     grammar.clone().try_get_matches_from(args).map_err(|error| {
-        if !error.use_stderr() || args.len() < 2 {
+        let is_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+        if !error.use_stderr() || is_help {
             return Ended::Asked(error);
         }
         let spec = args.get(1).and_then(|name| grammar.find_subcommand(name)).unwrap_or(grammar);

@@ -24,6 +24,16 @@ impl Endpoint {
             .collect()
     }
 
+    /// The one endpoint that `text` names, at `port` unless it says another.
+    pub(crate) fn single(text: &str, port: u16) -> Result<Self, String> {
+        let text = text.trim();
+        if text.contains([',', ';']) {
+            return Err("want one address".to_owned());
+        }
+        let endpoint = Self::parse(text, &mut Vec::new())?;
+        Ok(Self { port: endpoint.port.or(Some(port)), ..endpoint })
+    }
+
     fn parse(element: &str, notes: &mut Vec<String>) -> Result<Self, String> {
         for tls in ["notls:", "btls:", "mtls:"] {
             if element.starts_with(tls) {

@@ -308,7 +308,7 @@ fn over<T>(
 }
 
 /// A number whose range its flag has checked.
-fn number<T: TryFrom<u64>>(given: Option<u64>, default: T) -> T {
+pub(super) fn number<T: TryFrom<u64>>(given: Option<u64>, default: T) -> T {
     given.and_then(|number| T::try_from(number).ok()).unwrap_or(default)
 }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+use super::member;
 use super::node::{absolute, given, integer, path};
-use super::{NodeConfig, Note, Setting, Sources};
+use super::{MemberConfig, NodeConfig, Note, Setting, Sources};
 use crate::failure::Failure;
 use crate::flags::StoreFlags;
 use crate::flags::value::Reserve;
@@ -26,6 +27,8 @@ pub(crate) struct StoreConfig {
     /// Free space of the volume below which writes are refused. Default: what the store needs, at
     /// most 2 GiB.
     pub(crate) reserve: Reserve,
+    /// Its place in a cluster. Default: none, it is alone.
+    pub(crate) member: Option<MemberConfig>,
 }
 
 impl StoreConfig {
@@ -38,11 +41,7 @@ impl StoreConfig {
         let memory_limit_mb = flags.node.memory_limit.unwrap_or(256);
         let reserve = flags.reserve.unwrap_or(Reserve::Auto);
         let (node, mut notes) = NodeConfig::resolve(&flags.node, sources, PORT, memory_limit_mb)?;
-        if let Some(site) = &flags.replication_site {
-            return Err(Failure::usage(format!(
-                "-O {site}: a store does not replicate yet; leave it out to run a single copy"
-            )));
-        }
+        let member = MemberConfig::resolve(&flags.member, &node)?;
         let state = state_directory.and_then(|list| list.split(':').next());
         let data_dir = match (given(flags.data_dir.as_deref()), state.filter(|dir| !dir.is_empty()))
         {
@@ -74,7 +73,7 @@ impl StoreConfig {
         for (_, flag, why) in useless.into_iter().filter(|(given, ..)| *given) {
             notes.push(Note { text: format!("{flag}: {why}; ignored"), warning: false });
         }
-        Ok((Self { node, data_dir, memory_limit_mb, reserve }, notes))
+        Ok((Self { node, data_dir, memory_limit_mb, reserve, member }, notes))
     }
 
     /// The options by their long names.
@@ -90,6 +89,7 @@ impl StoreConfig {
                 },
             ),
         ];
+        settings.extend(member::settings(self.member.as_ref()));
         settings.extend(self.node.settings());
         settings
     }

@@ -11,7 +11,7 @@ use crate::flags::value::{Port, Reserve};
 use crate::flags::{INTERNAL, NodeFlags, StoreFlags, UpFlags, command};
 
 /// Options that are taken into others, or into nothing.
-const UNSETTLED: [&str; 18] = [
+const UNSETTLED: [&str; 17] = [
     "config",
     "udp-port",
     "protocol",
@@ -29,7 +29,6 @@ const UNSETTLED: [&str; 18] = [
     "log-dir",
     "remove-logs",
     "trickle-interval",
-    "replication-site",
 ];
 
 fn layers(line: &str) -> Result<Layered, Failure> {
@@ -238,7 +237,13 @@ fn a_store_takes_the_flags_of_memcachedb_that_are_not_memcacheds() {
         store("-H /d -G /log -E -T 30 -B btree -f default.db -m 256", None).unwrap();
     assert_eq!(config.memory_limit_mb, 256);
     assert_eq!(notes.len(), 5, "{notes:?}");
-    assert!(store("-O 10.0.0.1:31201", None).unwrap_err().to_string().contains("replicate"));
+    // -O names another site, which MemcacheDB takes part with from the start.
+    let line = "-O 10.0.0.2 --peer-listen 10.0.0.1 --cluster-secret-file /s --node-name db1";
+    let member = store(line, None).unwrap().0.member.unwrap();
+    assert_eq!(
+        (member.join, member.peer_address.as_str()),
+        (vec!["10.0.0.2:31201".to_owned()], "10.0.0.1:31201")
+    );
 }
 
 #[test]
@@ -263,11 +268,15 @@ fn a_store_keeps_the_reserve_it_is_given() {
 
 #[test]
 fn a_cluster_has_ports_for_its_nodes() {
-    let config = up("--nodes 2 --cache-port 4000 --store-port 5000").unwrap();
-    assert_eq!((config.cache_ports, config.store_port), (vec![4000, 4001], 5000));
+    let config = up("--nodes 2 --cache-port 4000 --store-port 5000 --store-nodes 1").unwrap();
+    assert_eq!((config.cache_ports, config.store_ports), (vec![4000, 4001], vec![5000]));
+    let config = up("").unwrap();
+    assert_eq!(config.store_ports, [21201, 21202, 21203]);
+    assert_eq!(config.peer_ports, [31201, 31202, 31203]);
     for (line, wanted) in [
         ("--cache-port 65534", "--cache-port 65534: 3 nodes need ports up to 65536"),
-        ("--store-port 11212", "--store-port 11212: a cache node has it"),
+        ("--store-port 11211", "--store-port 11211: another node has 11211 of the ports 11211 to"),
+        ("--peer-port 21203", "--peer-port 21203: another node has 21203"),
     ] {
         let failure = up(line).unwrap_err().to_string();
         assert!(failure.contains(wanted), "{failure}");

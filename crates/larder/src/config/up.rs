@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Setting;
 use super::node::{absolute, given, integer, path};
+use super::{PEER_PORT, Setting};
 use crate::failure::Failure;
 use crate::flags::UpFlags;
 
@@ -12,8 +12,10 @@ use crate::flags::UpFlags;
 pub(crate) struct UpConfig {
     /// Ports of the cache nodes. Default: 11211 to 11213.
     pub(crate) cache_ports: Vec<u16>,
-    /// Port of the store node. Default: 21201.
-    pub(crate) store_port: u16,
+    /// Ports of the store nodes. Default: 21201 to 21203.
+    pub(crate) store_ports: Vec<u16>,
+    /// Ports at which they reach each other. Default: 31201 to 31203.
+    pub(crate) peer_ports: Vec<u16>,
     /// Memory for items of each cache node, in megabytes of 2^20 bytes. Default: 64.
     pub(crate) memory_limit_mb: u64,
     /// Directory of data and logs. Default: `larder-data` in the working directory.
@@ -23,31 +25,18 @@ pub(crate) struct UpConfig {
 impl UpConfig {
     /// Resolves `flags`.
     pub(crate) fn resolve(flags: &UpFlags) -> Result<Self, Failure> {
-        let nodes = flags.nodes.unwrap_or(3);
-        let first = flags.cache_port.unwrap_or(11211);
-        let cache_ports = (first..first + nodes)
-            .map(u16::try_from)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| {
-                Failure::usage(format!(
-                    "--cache-port {first}: {nodes} nodes need ports up to {}, and 65535 is the \
-                     last; choose a smaller one",
-                    first + nodes - 1
-                ))
-            })?;
-        let store_port =
-            flags.store_port.and_then(|port| u16::try_from(port).ok()).unwrap_or(21201);
-        if cache_ports.contains(&store_port) {
-            return Err(Failure::usage(format!(
-                "--store-port {store_port}: a cache node has it, they take {first} to {}; choose \
-                 another",
-                first + nodes - 1
-            )));
-        }
+        let (caches, stores) = (flags.nodes.unwrap_or(3), flags.store_nodes.unwrap_or(3));
+        let cache_ports = ports("--cache-port", flags.cache_port.unwrap_or(11211), caches, &[])?;
+        let store_ports =
+            ports("--store-port", flags.store_port.unwrap_or(21201), stores, &[&cache_ports])?;
+        let others = [&cache_ports[..], &store_ports];
+        let first = flags.peer_port.unwrap_or(PEER_PORT.into());
+        let peer_ports = ports("--peer-port", first, stores, &others)?;
         let data = given(flags.data.as_deref());
         Ok(Self {
             cache_ports,
-            store_port,
+            store_ports,
+            peer_ports,
             memory_limit_mb: flags.memory_limit.unwrap_or(64),
             data: absolute(data.unwrap_or(Path::new("larder-data")))?,
         })
@@ -58,9 +47,29 @@ impl UpConfig {
         vec![
             ("nodes", integer(self.cache_ports.len())),
             ("cache-port", integer(self.cache_ports.first().copied().unwrap_or(0))),
-            ("store-port", integer(self.store_port)),
+            ("store-nodes", integer(self.store_ports.len())),
+            ("store-port", integer(self.store_ports.first().copied().unwrap_or(0))),
+            ("peer-port", integer(self.peer_ports.first().copied().unwrap_or(0))),
             ("memory-limit", integer(self.memory_limit_mb)),
             ("data", path(Some(&self.data))),
         ]
+    }
+}
+
+/// As many ports as there are nodes, from the first on, which none of the others have.
+fn ports(flag: &str, first: u64, nodes: u64, taken: &[&[u16]]) -> Result<Vec<u16>, Failure> {
+    let last = first + nodes - 1;
+    let ports: Result<Vec<_>, _> = (first..=last).map(u16::try_from).collect();
+    let ports = ports.map_err(|_| {
+        Failure::usage(format!(
+            "{flag} {first}: {nodes} nodes need ports up to {last}, and 65535 is the last; choose \
+             a smaller one"
+        ))
+    })?;
+    match ports.iter().find(|port| taken.iter().any(|taken| taken.contains(port))) {
+        Some(port) => Err(Failure::usage(format!(
+            "{flag} {first}: another node has {port} of the ports {first} to {last}; choose others"
+        ))),
+        None => Ok(ports),
     }
 }

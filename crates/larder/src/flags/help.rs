@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command};
 
-use super::{NodeFlags, StoreFlags, UpFlags, value};
+use super::{CtlFlags, NodeFlags, StoreFlags, UpFlags, value};
 use crate::bench;
 
 /// Version, and the protocol's in the form that tools look for.
@@ -39,6 +39,12 @@ pub(crate) fn command() -> Command {
         .mut_arg("disable_evictions", |arg| arg.help("A store never evicts: this changes nothing"));
     let up = UpFlags::augment_args(Command::new("up"))
         .about("A local cluster for trying out, until Ctrl-C");
+    let ctl = CtlFlags::augment_args(Command::new("ctl"))
+        .about("Looks after a cluster")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .after_help(SOURCES);
     let bench = bench::Args::augment_args(Command::new("bench"))
         .about("A load generator with memtier_benchmark's flags");
     Command::new("larder")
@@ -48,6 +54,7 @@ pub(crate) fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands([cache, store, up].map(finished))
+        .subcommand(ctl)
         .subcommand(bench)
 }
 
@@ -100,6 +107,9 @@ pub(crate) fn complaint(
         }
         ErrorKind::InvalidValue if given.is_empty() => {
             format!("{argument} needs a value: {} -h describes it", grammar.get_name())
+        }
+        ErrorKind::MissingRequiredArgument => {
+            format!("{argument} is missing: larder {} -h says what it takes", grammar.get_name())
         }
         ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
             let place = origin(&argument).unwrap_or_else(|| {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::member::MemberFlags;
 use super::node::NodeFlags;
 use super::value::{self, Reserve};
 
@@ -35,7 +36,6 @@ pub(crate) struct StoreFlags {
         value_parser = value::whole(0..=86_400, "seconds", "30"))]
     pub(crate) trickle_interval: Option<u64>,
 
-    // Asked for and missing, a single copy would be taken for a replicated one.
-    #[arg(short = 'O', long, value_name = "host:port", hide = true)]
-    pub(crate) replication_site: Option<String>,
+    #[command(flatten)]
+    pub(crate) member: MemberFlags,
 }

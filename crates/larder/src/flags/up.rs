@@ -16,10 +16,19 @@ pub(crate) struct UpFlags {
     #[arg(short = 'p', long, value_name = "num",
         value_parser = value::whole(1..=65_535, "(a port)", "11211"))]
     pub(crate) cache_port: Option<u64>,
-    /// Port of the store node (default: 21201)
+    /// Number of store nodes, which are copies of each other; kept from the first time on, for the
+    /// same --data (default: 3)
+    #[arg(long, value_name = "num", value_parser = value::whole(1..=7, "nodes", "3"))]
+    pub(crate) store_nodes: Option<u64>,
+    /// Port of the first store node; the others follow it (default: 21201)
     #[arg(long, value_name = "num",
         value_parser = value::whole(1..=65_535, "(a port)", "21201"))]
     pub(crate) store_port: Option<u64>,
+    /// Port at which the first store node is reached by the others; theirs follow it (default:
+    /// 31201)
+    #[arg(long, value_name = "num",
+        value_parser = value::whole(1..=65_535, "(a port)", "31201"))]
+    pub(crate) peer_port: Option<u64>,
     /// Memory for items of each cache node, in megabytes (default: 64)
     #[arg(short, long, value_name = "num",
         value_parser = value::whole(1..=16 << 20, "megabytes", "64"))]

@@ -33,6 +33,11 @@ pub(super) type Stop = UnboundedReceiver<Reason>;
 
 /// Ready when there is one.
 pub(super) async fn wait(mut stop: Stop) {
+    told(&mut stop).await;
+}
+
+/// Ready when there is one, which is then taken.
+pub(super) async fn told(stop: &mut Stop) {
     if let Some(reason) = stop.recv().await {
         info!(%reason, "told to stop");
     }

@@ -33,6 +33,12 @@ fn text(cluster: &Cluster, config: &UpConfig) -> String {
              5\\r\\nworld\\r\\nget hello\\r\\nquit\\r\\n\" >&3; cat <&3'"
         ));
     }
+    if let [first, .., last] = &config.store_ports[..] {
+        lines.push(format!(
+            "the stores are copies of each other: what 127.0.0.1:{first} was told, \
+             127.0.0.1:{last} knows"
+        ));
+    }
     lines.push("kill any of them (kill -9 PROCESS): the others go on".to_owned());
     lines.push("stop all: Ctrl-C".to_owned());
     lines.push(String::new());

@@ -1,6 +1,7 @@
 use larder_protocol::{Arithmetic, Delete, Exptime, Fetch, Store};
 
 use super::*;
+use crate::command::Command;
 use crate::pending::Ticket;
 
 const NOW: Seconds = 1_700_000_000;
@@ -29,6 +30,32 @@ fn count() -> Op<'static> {
 #[expect(clippy::unnecessary_wraps, reason = "it stands for a disk")]
 fn nothing(_: &[u8]) -> Result<Option<Record>, &'static str> {
     Ok(None)
+}
+
+/// What a batch comes to.
+struct Applied<'a> {
+    answers: Vec<Answer>,
+    changes: Vec<(&'a [u8], Option<Bytes>)>,
+    state: State,
+}
+
+fn apply<'a>(
+    state: State,
+    commands: &'a [Command],
+    admission: Admission,
+    limit: usize,
+    read: &Read<'_>,
+) -> Applied<'a> {
+    let mut batch = Batch::new(state, read);
+    let mut answers = Vec::new();
+    for command in commands {
+        if batch.is_full(limit) {
+            break;
+        }
+        answers.push(batch.step(&command.asked(), admission));
+    }
+    let Batch { changes, state, .. } = batch;
+    Applied { answers, changes, state }
 }
 
 fn values(applied: &Applied<'_>) -> Vec<(String, Option<String>)> {
@@ -82,7 +109,7 @@ fn what_is_written_in_the_second_of_a_delayed_flush_lives() {
     let state = State { sequence: 9, flush_at: NOW, ..State::default() };
     let commands = [command(b"a", &set(b"x")), command(b"a", &Op::Fetch(Fetch::GET))];
     let applied = apply(state, &commands, Admission::All, usize::MAX, &nothing);
-    assert_eq!(applied.state, State { sequence: 10, flushed: 9, flush_at: 0 });
+    assert_eq!(applied.state, State { sequence: 10, flushed: 9, ..State::default() });
     assert!(matches!(applied.answers[1].outcome, Outcome::Hit(_)));
 }
 

@@ -4,13 +4,15 @@
 //!   entry that does not begin like one, recovery takes the journal to end and cuts it off.
 //!   `journals` and the watermark show whether that was the end. Blocks of sorted files have their
 //!   own checksums.
-//! - `commit` writes the journal, syncs it, and only then inserts into the table that reads see:
-//!   hence no dirty reads. Two changes of one key in a batch would share a version number, so a
+//! - `commit` writes the journal's buffer and inserts into the table that reads see. The journal is
+//!   one sequence, synced by `persist`, and by the engine before it begins another: a crash cuts off
+//!   its end and makes no hole. Two changes of one key in a batch would share a version number, so a
 //!   batch has each key once.
 //! - It sleeps in `commit` when flushes or compactions fall behind, and for ever if the thread that
-//!   should catch up has failed. So `commit` is not called then: the writer waits for `is_behind`,
+//!   should catch up has failed. So `commit` is not called then: who proposes waits for `is_behind`,
 //!   until the engine has given up. It can still take long: never on a caller's thread.
-//! - One keyspace for items and state: an idle second one would hold back the journals.
+//! - One keyspace for items and states of all groups: an idle second one would hold back the journals.
+//!   Batches of several threads are written one after the other, and seen in that order.
 //! - `Keyspace::clear` was undone by recovery in the past and is not used.
 
 use std::any::Any;
@@ -19,14 +21,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::journals::Journals;
-use super::{Storage, Uncommitted, Usage};
+use super::{Items, Storage, Usage};
 use crate::error::Error;
 use crate::options::Options;
+use crate::placement::GroupId;
 use crate::record::Unreadable;
-use crate::state::State;
+use crate::state::Kept;
 
 /// Records in fjall.
 pub(crate) struct Lsm {
@@ -38,12 +41,21 @@ pub(crate) struct Lsm {
 }
 
 impl Lsm {
-    /// Opens the files in `path`, creating them if there are none, and what state they are in.
-    pub(crate) fn open(path: &Path, options: &Options) -> Result<(Self, State), Error> {
+    /// Opens the files in `path`, creating them if there are none.
+    pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, Error> {
         let journals = Journals::look(path)?;
-        let lsm = guarded(path, || {
+        let lsm = match Self::open_files(path, options) {
+            Err(Error::Corrupt { .. }) if journals.cut()? => Self::open_files(path, options),
+            opened => opened,
+        }?;
+        journals.check()?;
+        Ok(lsm)
+    }
+
+    fn open_files(path: &Path, options: &Options) -> Result<Self, Error> {
+        guarded(path, || {
             let database = Database::builder(path)
-                .cache_size(options.cache_bytes)
+                .cache_size(options.block_bytes())
                 .max_journaling_size(options.journal_bytes.max(MIN_JOURNAL_BYTES))
                 // Replay checks a compressed value by compressing it again.
                 .journal_compression(CompressionType::None)
@@ -57,72 +69,98 @@ impl Lsm {
             let crowd = usize::try_from(files_per_flush).unwrap_or(1).saturating_mul(MAX_RUNS);
             Ok(Self { database, records, path: path.to_owned(), crowd })
         })
-        .map_err(damage)?;
-        journals.check()?;
-        let state = match guarded(path, || lsm.records.get(STATE_KEY)).map_err(damage)? {
-            None => State::default(),
-            Some(bytes) => State::decode(&bytes).map_err(|why| match why {
-                Unreadable::Version(version) => {
-                    Error::TooNew { path: path.to_owned(), format: version.into() }
-                }
-                Unreadable::Damaged => Error::corrupt(path, "the state record makes no sense"),
-            })?,
-        };
-        Ok((lsm, state))
+        .map_err(damage)
     }
 }
 
 impl Storage for Lsm {
-    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
-        let mut buffer = [ITEM; MAX_KEY_LEN + 1];
-        let key = match buffer.get_mut(1..=key.len()) {
-            Some(place) => {
-                place.copy_from_slice(key);
-                buffer.get(..=key.len()).unwrap_or_default()
-            }
-            None => return Ok(None),
+    fn read(&self, group: GroupId, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let mut buffer = [0; PREFIX_LEN + MAX_KEY_LEN];
+        let end = PREFIX_LEN.saturating_add(key.len());
+        let Some((prefix, rest)) =
+            buffer.get_mut(..end).and_then(|whole| whole.split_at_mut_checked(PREFIX_LEN))
+        else {
+            return Ok(None);
         };
-        let found = guarded(&self.path, || self.records.get(key))?;
+        prefix.copy_from_slice(&self::prefix(ITEM, group));
+        rest.copy_from_slice(key);
+        let found =
+            guarded(&self.path, || self.records.get(buffer.get(..end).unwrap_or_default()))?;
         Ok(found.map(into_bytes))
     }
 
-    fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted> {
-        let failed = |unknown| move |error| Uncommitted { error, unknown };
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let mut batch = fjall::OwnedWriteBatch::with_capacity(
-                self.database.clone(),
-                changes.len().saturating_add(1),
-            )
-            .durability(Some(PersistMode::SyncData));
-            for (key, record) in changes {
-                match record {
-                    Some(record) => batch.insert(&self.records, item_key(key), &record[..]),
-                    None => batch.remove(&self.records, item_key(key)),
-                }
+    fn kept(&self, group: GroupId) -> Result<Kept, Error> {
+        let path = &self.path;
+        let found = guarded(path, || self.records.get(prefix(STATE, group))).map_err(damage)?;
+        let Some(bytes) = found else { return Ok(Kept::default()) };
+        Kept::decode(&bytes).map_err(|why| match why {
+            Unreadable::Version(version) => {
+                Error::TooNew { path: path.clone(), format: version.into() }
             }
-            batch.insert(&self.records, STATE_KEY, state.encode());
-            batch.commit()
-        }));
-        match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(failed(true)(into_error(&self.path, error))),
-            Err(panic) => Err(failed(true)(panicked(&self.path, &panic))),
-        }
+            Unreadable::Damaged => {
+                Error::corrupt(path, format!("the state record of group {group} makes no sense"))
+            }
+        })
     }
 
-    fn scan(&self, after: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
+    fn commit(
+        &self,
+        group: GroupId,
+        changes: &[(&[u8], Option<Bytes>)],
+        kept: Option<&Kept>,
+    ) -> Result<(), Error> {
+        guarded(&self.path, || {
+            let items = changes.len().saturating_add(1);
+            let mut batch = fjall::OwnedWriteBatch::with_capacity(self.database.clone(), items);
+            for (key, record) in changes {
+                match record {
+                    Some(record) => batch.insert(&self.records, item_key(group, key), &record[..]),
+                    None => batch.remove(&self.records, item_key(group, key)),
+                }
+            }
+            let state = prefix(STATE, group);
+            match kept {
+                Some(kept) => batch.insert(&self.records, state, kept.encode()),
+                None => batch.remove(&self.records, state),
+            }
+            batch.commit()
+        })
+    }
+
+    fn persist(&self) -> Result<(), Error> {
+        guarded(&self.path, || self.database.persist(PersistMode::SyncAll))
+    }
+
+    fn items(&self, group: GroupId) -> Result<Items, Error> {
+        let path = self.path.clone();
+        let items = guarded(&path, || {
+            Ok(self.database.snapshot().prefix(&self.records, prefix(ITEM, group)))
+        })?;
+        Ok(Box::new(items.map(move |item| {
+            let (key, record) = guarded(&path, || item.into_inner())?;
+            Ok((into_bytes(key).slice(PREFIX_LEN..), into_bytes(record)))
+        })))
+    }
+
+    fn scan(
+        &self,
+        group: GroupId,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
         use std::ops::Bound::{Excluded, Unbounded};
-        let after = item_key(after);
+        let (prefix, after) = (prefix(ITEM, group), item_key(group, after));
         guarded(&self.path, || {
             let range = (Excluded(&after[..]), Unbounded);
-            self.records
-                .range::<&[u8], _>(range)
-                .take(limit)
-                .map(|entry| {
-                    let (key, record) = entry.into_inner()?;
-                    Ok((into_bytes(key).slice(1..), into_bytes(record)))
-                })
-                .collect()
+            let mut found = Vec::new();
+            for entry in self.records.range::<&[u8], _>(range).take(limit) {
+                let (key, record) = entry.into_inner()?;
+                if !key.starts_with(&prefix) {
+                    break;
+                }
+                found.push((into_bytes(key).slice(PREFIX_LEN..), into_bytes(record)));
+            }
+            Ok(found)
         })
     }
 
@@ -201,9 +239,16 @@ fn panicked(path: &Path, panic: &Box<dyn Any + Send>) -> Error {
     Error::corrupt(path, format!("the engine stopped: {}", why.unwrap_or("no reason given")))
 }
 
-fn item_key(key: &[u8]) -> Vec<u8> {
-    let mut prefixed = Vec::with_capacity(key.len() + 1);
-    prefixed.push(ITEM);
+/// What keys of a group begin with.
+fn prefix(kind: u8, group: GroupId) -> [u8; PREFIX_LEN] {
+    // There are no more groups than slots.
+    let [low, high, ..] = group.to_le_bytes();
+    [kind, high, low]
+}
+
+fn item_key(group: GroupId, key: &[u8]) -> Vec<u8> {
+    let mut prefixed = Vec::with_capacity(key.len() + PREFIX_LEN);
+    prefixed.extend_from_slice(&prefix(ITEM, group));
     prefixed.extend_from_slice(key);
     prefixed
 }
@@ -219,10 +264,12 @@ fn into_bytes(slice: fjall::Slice) -> Bytes {
 }
 
 const KEYSPACE: &str = "records";
-/// Before every item's key.
+/// Keys of groups' states begin so, and sort before all items.
+const STATE: u8 = 0;
+/// Keys of items begin so.
 const ITEM: u8 = 1;
-/// Sorts before all items.
-const STATE_KEY: [u8; 1] = [0];
+/// That, and the group, big-endian: the items of one follow each other.
+const PREFIX_LEN: usize = 3;
 const MAX_KEY_LEN: usize = 250;
 const COPIED_LEN: usize = 4096;
 /// The engine's own limits are 4 and 20. One more may be sealed by the time of the commit, and those

@@ -8,13 +8,24 @@ use crate::{Error, Options, Session, Store};
 
 pub(super) const NOW: Seconds = 1_700_000_000;
 
-/// Small enough for many at once.
+/// Small enough for many at once. Of one group, so that all writes are in one order.
 pub(super) fn small() -> Options {
-    Options { cache_bytes: 8 << 20, read_threads: 2, reserve_bytes: Some(0), ..Options::default() }
+    Options {
+        groups: 1,
+        cache_bytes: 8 << 20,
+        read_threads: 2,
+        reserve_bytes: Some(0),
+        ..Options::default()
+    }
 }
 
 pub(super) fn open(place: &TempDir) -> Store {
     Store::open(place.path().join("store"), small()).unwrap()
+}
+
+/// One of several groups.
+pub(super) fn open_several(place: &TempDir) -> Store {
+    Store::open(place.path().join("store"), Options { groups: 3, ..small() }).unwrap()
 }
 
 pub(super) fn put(value: &[u8]) -> Put<'_> {
@@ -56,7 +67,7 @@ pub(super) fn get(session: &mut Session, key: &str, now: Seconds) -> Option<Stri
 #[test]
 fn what_is_answered_is_there_after_reopening() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     set(&mut session, "a", "1", NOW);
     let op = Put { exptime: Exptime(10), client_flags: 5, ..put(b"2") };
@@ -70,7 +81,7 @@ fn what_is_answered_is_there_after_reopening() {
         Outcome::Failed(_)
     ));
 
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     assert_eq!(get(&mut session, "a", NOW).unwrap(), "1");
     assert_eq!(get(&mut session, "c", NOW), None);
@@ -84,7 +95,7 @@ fn what_is_answered_is_there_after_reopening() {
 #[test]
 fn a_pipelined_session_keeps_its_order_on_a_key() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     for round in 0..200 {
         let key = format!("key{}", round % 3);
@@ -126,7 +137,7 @@ fn a_pipelined_session_keeps_its_order_on_a_key() {
 #[test]
 fn many_sessions_count_every_step_once() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let threads: Vec<_> = (0..8)
         .map(|_| {
             let mut session = store.session();
@@ -162,7 +173,7 @@ fn a_cas_unique_never_comes_twice() {
     let place = TempDir::new().unwrap();
     let mut last = 0;
     for _ in 0..4 {
-        let store = open(&place);
+        let store = open_several(&place);
         let mut session = store.session();
         for _ in 0..3 {
             let cas = set(&mut session, "k", "v", NOW);
@@ -177,7 +188,7 @@ fn a_cas_unique_never_comes_twice() {
 #[test]
 fn a_client_may_choose_the_cas_unique() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     let chosen = Put { new_cas: Some(1 << 60), ..put(b"v") };
     let outcome = block_on(session.execute(b"k", &Op::Store(chosen), NOW));
@@ -195,7 +206,7 @@ fn a_client_may_choose_the_cas_unique() {
 #[test]
 fn a_stale_item_is_won_once() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     set(&mut session, "k", "v", NOW);
     let invalidate = Delete { invalidate: true, ..Delete::default() };
@@ -218,7 +229,7 @@ fn a_stale_item_is_won_once() {
 #[test]
 fn a_flush_survives_a_restart_and_spares_what_comes_after() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     set(&mut session, "old", "v", NOW);
     // In one pipeline: the flush is in order with all keys.
@@ -235,7 +246,7 @@ fn a_flush_survives_a_restart_and_spares_what_comes_after() {
         [Outcome::Hit(_), Outcome::Deleted, Outcome::Miss, Outcome::Stored { .. }, Outcome::Hit(_)]
     ));
     drop(store);
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     assert_eq!(get(&mut session, "old", NOW), None);
     assert_eq!(get(&mut session, "new", NOW).unwrap(), "v");
@@ -244,13 +255,13 @@ fn a_flush_survives_a_restart_and_spares_what_comes_after() {
 #[test]
 fn a_delayed_flush_survives_a_restart() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     set(&mut session, "a", "v", NOW);
     block_on(session.flush_all(NOW + 100, NOW));
     set(&mut session, "b", "v", NOW + 50);
     drop(store);
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     assert!(get(&mut session, "a", NOW + 99).is_some());
     assert_eq!(get(&mut session, "a", NOW + 100), None, "before any write turns it into a mark");
@@ -258,7 +269,7 @@ fn a_delayed_flush_survives_a_restart() {
     set(&mut session, "c", "v", NOW + 100);
     assert!(get(&mut session, "c", NOW + 100).is_some());
     drop(store);
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     assert_eq!(get(&mut session, "a", NOW + 101), None);
     assert!(get(&mut session, "c", NOW + 101).is_some());
@@ -267,7 +278,7 @@ fn a_delayed_flush_survives_a_restart() {
 #[test]
 fn the_dead_are_taken_back() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     for number in 0..100 {
         let op = Put { exptime: Exptime(i64::from(number % 2) * 10), ..put(b"value") };
@@ -287,7 +298,7 @@ fn the_dead_are_taken_back() {
 #[test]
 fn large_values_and_any_bytes_pass_through() {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let store = open_several(&place);
     let mut session = store.session();
     let key: Vec<u8> = (0..250_u8).collect();
     let large: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
@@ -308,11 +319,11 @@ fn large_values_and_any_bytes_pass_through() {
 #[test]
 fn a_directory_serves_one_store() {
     let place = TempDir::new().unwrap();
-    let first = open(&place);
+    let first = open_several(&place);
     let second = Store::open(place.path().join("store"), small());
     assert!(matches!(second, Err(Error::InUse { .. })));
     drop(first);
-    let left = open(&place).session();
-    open(&place).close().unwrap();
+    let left = open_several(&place).session();
+    open_several(&place).close().unwrap();
     drop(left);
 }

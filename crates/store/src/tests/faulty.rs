@@ -7,12 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use larder_consensus::Log;
 use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
 
 use super::basics::small;
-use crate::state::State;
-use crate::storage::{Lsm, Storage, Uncommitted, Usage};
+use crate::placement::GroupId;
+use crate::state::Kept;
+use crate::storage::{Items, Lsm, Storage, Usage};
+use crate::store::alone;
 use crate::{Error, Options, Store};
 
 /// What goes wrong, changed while the store runs.
@@ -20,8 +23,8 @@ use crate::{Error, Options, Store};
 pub(super) struct Faults {
     pub(super) commits: Gate,
     pub(super) reads: Gate,
-    /// How many commits succeed before one fails, and whether its outcome is then unknown.
-    pub(super) fail: Mutex<Option<(usize, bool)>>,
+    /// How many commits succeed before one fails.
+    pub(super) fail: Mutex<Option<usize>>,
     pub(super) unreadable: AtomicBool,
     /// Reads panic.
     pub(super) panics: AtomicBool,
@@ -109,30 +112,50 @@ struct Faulty {
 }
 
 impl Storage for Faulty {
-    fn read(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+    fn read(&self, group: GroupId, key: &[u8]) -> Result<Option<Bytes>, Error> {
         self.faults.reads.pass();
         if self.faults.unreadable.load(Ordering::Relaxed) {
             return Err(broken());
         }
         assert!(!self.faults.panics.load(Ordering::Relaxed), "as it was told");
-        self.inner.read(key)
+        self.inner.read(group, key)
     }
 
-    fn commit(&self, changes: &[(&[u8], Option<Bytes>)], state: State) -> Result<(), Uncommitted> {
+    fn kept(&self, group: GroupId) -> Result<Kept, Error> {
+        self.inner.kept(group)
+    }
+
+    fn commit(
+        &self,
+        group: GroupId,
+        changes: &[(&[u8], Option<Bytes>)],
+        kept: Option<&Kept>,
+    ) -> Result<(), Error> {
         self.faults.commits.pass();
         let mut fail = self.faults.fail.lock();
-        match *fail {
-            Some((0, unknown)) => Err(Uncommitted { error: broken(), unknown }),
-            Some((more, unknown)) => {
-                *fail = Some((more - 1, unknown));
-                self.inner.commit(changes, state)
-            }
-            None => self.inner.commit(changes, state),
+        match &mut *fail {
+            Some(0) => return Err(broken()),
+            Some(more) => *more -= 1,
+            None => {}
         }
+        self.inner.commit(group, changes, kept)
     }
 
-    fn scan(&self, after: &[u8], limit: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        self.inner.scan(after, limit)
+    fn persist(&self) -> Result<(), Error> {
+        self.inner.persist()
+    }
+
+    fn items(&self, group: GroupId) -> Result<Items, Error> {
+        self.inner.items(group)
+    }
+
+    fn scan(
+        &self,
+        group: GroupId,
+        after: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        self.inner.scan(group, after, limit)
     }
 
     fn room(&self) -> Result<u64, Error> {
@@ -158,15 +181,35 @@ fn broken() -> Error {
 
 /// A store on such an engine, which nobody watches.
 pub(super) fn faulty(place: &TempDir) -> (Store, Held) {
-    faulty_watched(place, Duration::ZERO)
+    faulty_with(place, |_| {})
 }
 
 /// A store on such an engine, which may not take longer than this.
 pub(super) fn faulty_watched(place: &TempDir, hang_after: Duration) -> (Store, Held) {
+    faulty_with(place, |options| options.hang_after = hang_after)
+}
+
+/// A store on such an engine, which nobody watches, with other options.
+pub(super) fn faulty_with(place: &TempDir, change: impl FnOnce(&mut Options)) -> (Store, Held) {
+    faulty_in(place.path(), change)
+}
+
+/// As that, anywhere.
+pub(super) fn faulty_in(place: &Path, change: impl FnOnce(&mut Options)) -> (Store, Held) {
+    let (held, wrap) = faults();
+    let hang_after = Duration::ZERO;
+    // Each read asks the engine.
+    let cache_bytes = 0;
+    let mut options =
+        Options { cache_bytes, reserve_bytes: Some(100), sweep_per_sec: 0, hang_after, ..small() };
+    change(&mut options);
+    let path = place.join("store");
+    (Store::open_on(&path, options, alone, wrap, Log::open).unwrap(), held)
+}
+
+/// What goes wrong, and how to put it between a store and its engine.
+pub(super) fn faults() -> (Held, impl FnOnce(Lsm) -> Box<dyn Storage>) {
     let faults = Arc::new(Faults { room: AtomicU64::new(1000), ..Faults::default() });
-    let options = Options { reserve_bytes: Some(100), sweep_per_sec: 0, hang_after, ..small() };
-    let path = place.path().join("store");
-    let held = Arc::clone(&faults);
-    let wrap = |inner| -> Box<dyn Storage> { Box::new(Faulty { inner, faults: held }) };
-    (Store::open_on(&path, options, wrap).unwrap(), Held(faults))
+    let held = Held(Arc::clone(&faults));
+    (held, |inner| Box::new(Faulty { inner, faults }))
 }

@@ -114,7 +114,7 @@ fn a_write_that_fails_after_it_hung_poisons() {
     let place = TempDir::new().unwrap();
     let (store, faults) = faulty(&place);
     let mut watchdog = watchdog(&store);
-    *faults.fail.lock() = Some((0, true));
+    *faults.fail.lock() = Some(0);
     faults.commits.shut();
     let mut session = store.session();
     let write = session.execute(b"k", &Op::Store(put(b"v")), NOW);
@@ -306,12 +306,14 @@ fn compaction_that_is_behind_is_no_hanging_disk_and_what_it_refuses_is_not_done(
     set(&mut session, "k", "old", NOW);
     faults.behind.store(true, Ordering::Relaxed);
     let waits = session.execute(b"k", &Op::Store(put(b"new")), NOW);
-    until(&store, |store| store.shared().writing.sight(late(), LIMIT).is_some());
+    until(&store, |store| {
+        store.shared().ways.partitions()[0].proposing.sight(late(), LIMIT).is_some()
+    });
     let behind = [
         session.execute(b"k", &Op::Fetch(Fetch::GET), NOW),
         other.execute(b"else", &Op::Store(put(b"v")), NOW),
     ];
-    assert!(store.shared().ways.writes.push(Command::reclaim(b"k", 1, NOW)).is_ok());
+    assert!(store.shared().ways.write(Command::reclaim(b"k", 1, NOW).of_group(1)).is_none());
     watchdog.look(early());
     assert_eq!(store.stats().condition, Condition::Serving);
     watchdog.look(late());
@@ -325,7 +327,9 @@ fn compaction_that_is_behind_is_no_hanging_disk_and_what_it_refuses_is_not_done(
     assert_eq!(get(&mut other, "k", NOW).unwrap(), "old", "reads go on");
 
     faults.behind.store(false, Ordering::Relaxed);
-    until(&store, |store| store.shared().writing.sight(late(), LIMIT).is_none());
+    until(&store, |store| {
+        store.shared().ways.partitions()[0].proposing.sight(late(), LIMIT).is_none()
+    });
     watchdog.look(Instant::now());
     assert_eq!(store.stats().condition, Condition::Serving);
     assert_eq!(set(&mut session, "else", "mine", NOW), 2, "nothing was written before");
@@ -340,7 +344,9 @@ fn an_engine_that_gives_up_while_it_is_behind_ends_the_wait() {
     let (store, faults) = faulty(&place);
     faults.behind.store(true, Ordering::Relaxed);
     let write = store.session().execute(b"k", &Op::Store(put(b"v")), NOW);
-    until(&store, |store| store.shared().writing.sight(late(), LIMIT).is_some());
+    until(&store, |store| {
+        store.shared().ways.partitions()[0].proposing.sight(late(), LIMIT).is_some()
+    });
     let error = std::io::Error::from_raw_os_error(5);
     store.shared().health.poison(Error::io("sync", place.path())(error));
     assert_eq!(why(&block_on(write)), failure::POISONED);

@@ -6,8 +6,9 @@ use larder_protocol::{Delete, Exptime, Fetch, Mode, Op, Outcome, Seconds, Store 
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::basics::{NOW, count, open, put};
+use super::basics::{NOW, count, open, open_several, put};
 use super::block_on;
+use crate::Store;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -110,7 +111,7 @@ fn words(outcome: &Outcome<'_>) -> String {
     }
 }
 
-fn run(steps: &[Step]) -> Result<(), TestCaseError> {
+fn run(steps: &[Step], open: fn(&TempDir) -> Store) -> Result<(), TestCaseError> {
     let place = TempDir::new().unwrap();
     let mut store = open(&place);
     let mut session = store.session();
@@ -155,10 +156,12 @@ fn run(steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn a_store_does_what_a_map_does(steps in prop::collection::vec(step(), 1..60)) {
-        run(&steps)?;
+        for open in [open, open_several] {
+            run(&steps, open)?;
+        }
     }
 }

@@ -1,0 +1,182 @@
+//! How a durable cluster is, as a person and a program read it.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use larder_store::{ClusterStatus, GroupStatus};
+
+/// For programs.
+pub(super) fn json(status: &ClusterStatus) -> String {
+    let text = serde_json::to_string_pretty(status);
+    // Nothing in it has a form that JSON has not.
+    format!("{}\n", text.unwrap_or_default())
+}
+
+/// For people: nodes, then groups, then what is to be done.
+pub(super) fn text(status: &ClusterStatus) -> String {
+    let ClusterStatus { cluster, version, replicas, nodes, groups, .. } = status;
+    let mut text = format!(
+        "cluster {cluster}: {} nodes, {} groups, {replicas} replicas of each, version {version}\n\n",
+        nodes.len(),
+        groups.len(),
+    );
+    let rows = nodes.iter().map(|node| {
+        let state = match (node.answers, node.drains, node.leaves) {
+            (false, _, _) => "does not answer",
+            (true, true, _) => "drains",
+            (true, false, true) => "stops",
+            (true, false, false) => "serves",
+        };
+        [
+            node.name.clone(),
+            node.node.to_string(),
+            node.client_address.clone(),
+            node.peer_address.clone(),
+            node.zone.clone(),
+            format!("{}/{}", node.replicas, node.seats),
+            node.leads.to_string(),
+            state.to_owned(),
+        ]
+    });
+    let heads = ["node", "number", "clients", "peers", "zone", "replicas/wanted", "leads", "state"];
+    table(&mut text, heads, rows);
+    text.push('\n');
+    let rows = groups.iter().map(|group| {
+        [
+            group.group.to_string(),
+            group.leader.map_or_else(|| "none".to_owned(), |leader| name(status, leader)),
+            group.term.to_string(),
+            names(status, &group.voters),
+            names(status, &group.learners),
+            group.last.to_string(),
+            lag(status, group),
+            group.doing.clone().unwrap_or_else(|| {
+                if group.holds { "as it is to be" } else { "to be changed" }.to_owned()
+            }),
+        ]
+    });
+    let heads = ["group", "leader", "term", "voters", "learners", "entries", "lag", "state"];
+    table(&mut text, heads, rows);
+    text
+}
+
+/// What is going on in the groups that are not where they are to be.
+pub(super) fn progress(status: &ClusterStatus) -> String {
+    let mut text = String::new();
+    for group in status.groups.iter().filter(|group| !group.holds) {
+        let doing = group.doing.as_deref().unwrap_or("waits for its turn");
+        // A String takes all.
+        let _ = writeln!(text, "  group {}: {doing}{}", group.group, behind(status, group));
+    }
+    text
+}
+
+fn behind(status: &ClusterStatus, group: &GroupStatus) -> String {
+    let lag = lag(status, group);
+    if lag.is_empty() { lag } else { format!("; behind: {lag}") }
+}
+
+/// Who lacks how many entries.
+fn lag(status: &ClusterStatus, group: &GroupStatus) -> String {
+    let lag = group.lag.iter().filter(|(_, entries)| **entries > 0);
+    let lag = lag.map(|(node, entries)| format!("{} {entries}", name(status, *node)));
+    lag.collect::<Vec<_>>().join(", ")
+}
+
+fn names(status: &ClusterStatus, nodes: &BTreeSet<u64>) -> String {
+    nodes.iter().map(|node| name(status, *node)).collect::<Vec<_>>().join(", ")
+}
+
+fn name(status: &ClusterStatus, number: u64) -> String {
+    let node = status.nodes.iter().find(|node| node.node == number);
+    node.map_or_else(|| format!("#{number}"), |node| node.name.clone())
+}
+
+/// Columns as wide as what is in them; the last as it is.
+fn table<const N: usize>(
+    text: &mut String,
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..N).map(width).collect();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use larder_store::NodeStatus;
+
+    use super::*;
+
+    fn status() -> ClusterStatus {
+        let node = |node: u64, name: &str| NodeStatus {
+            node,
+            name: name.to_owned(),
+            zone: "a".to_owned(),
+            peer_address: format!("10.0.0.{node}:31201"),
+            client_address: format!("10.0.0.{node}:21201"),
+            drains: false,
+            leaves: false,
+            answers: node == 1,
+            seats: 1,
+            replicas: 1,
+            leads: usize::from(node == 1),
+        };
+        ClusterStatus {
+            cluster: "prod".to_owned(),
+            id: 7,
+            version: 3,
+            replicas: 3,
+            holds: false,
+            nodes: vec![node(1, "db1"), node(2, "db2")],
+            groups: vec![GroupStatus {
+                group: 0,
+                seats: [1, 2].into(),
+                voters: [1].into(),
+                learners: [2].into(),
+                leader: Some(1),
+                term: 2,
+                last: 40,
+                lag: BTreeMap::from([(2, 15)]),
+                holds: false,
+                doing: Some("db2 catches up".to_owned()),
+            }],
+        }
+    }
+
+    #[test]
+    fn a_person_reads_who_leads_who_lags_and_why() {
+        let expected = "\
+cluster prod: 2 nodes, 1 groups, 3 replicas of each, version 3
+
+node  number  clients         peers           zone  replicas/wanted  leads  state
+db1   1       10.0.0.1:21201  10.0.0.1:31201  a     1/1              1      serves
+db2   2       10.0.0.2:21201  10.0.0.2:31201  a     1/1              0      does not answer
+
+group  leader  term  voters  learners  entries  lag     state
+0      db1     2     db1     db2       40       db2 15  db2 catches up
+";
+        assert_eq!(text(&status()), expected);
+        assert_eq!(progress(&status()), "  group 0: db2 catches up; behind: db2 15\n");
+    }
+
+    #[test]
+    fn a_program_reads_the_same() {
+        let read: ClusterStatus = serde_json::from_str(&json(&status())).unwrap();
+        assert_eq!(read, status());
+    }
+}

@@ -1,0 +1,305 @@
+//! A durable cluster as its operator runs it: three processes and `larder ctl`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by failing"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use support::{Ended, PATIENCE, Running, Stream, ended, free_ports, larder, until};
+use tempfile::TempDir;
+
+/// Stores `db1`, `db2` … on loopback, of which the first founds the cluster.
+struct Stores {
+    place: TempDir,
+    first: u16,
+    count: u16,
+    running: BTreeMap<u16, Running>,
+}
+
+impl Stores {
+    /// Has so many started, and waits until all are copies of each other.
+    fn start(count: u16) -> Self {
+        let place = TempDir::new().unwrap();
+        fs::write(place.path().join("secret"), "0123456789abcdef0123456789abcdef").unwrap();
+        let running = BTreeMap::new();
+        let mut stores = Self { place, first: free_ports(2 * count), count, running };
+        for node in 1..=count {
+            stores.open(node);
+        }
+        stores.until_settled(usize::from(count));
+        stores
+    }
+
+    fn secret(&self) -> PathBuf {
+        self.place.path().join("secret")
+    }
+
+    fn client_port(&self, node: u16) -> u16 {
+        self.first + 2 * (node - 1)
+    }
+
+    fn peer(&self, node: u16) -> String {
+        format!("127.0.0.1:{}", self.client_port(node) + 1)
+    }
+
+    fn command(&self, node: u16) -> Command {
+        let others = (1..=self.count).filter(|other| *other != node);
+        let others: Vec<_> = others.map(|other| self.peer(other)).collect();
+        let mut command = larder(&format!(
+            "store -l 127.0.0.1 -p {} --node-name db{node} --peer-listen {} --reserve 0",
+            self.client_port(node),
+            self.peer(node),
+        ));
+        command.arg("-H").arg(self.place.path().join(format!("db{node}")));
+        command.arg("--cluster-secret-file").arg(self.secret());
+        if !others.is_empty() {
+            command.arg("--join").arg(others.join(","));
+        }
+        if node == 1 {
+            command.arg("--found");
+        }
+        command
+    }
+
+    fn open(&mut self, node: u16) {
+        let running = Running::start(&mut self.command(node));
+        running.line(Stream::Err, "listening on ");
+        self.running.insert(node, running);
+    }
+
+    fn kill(&mut self, node: u16) {
+        let mut running = self.running.remove(&node).unwrap();
+        running.signal(Signal::SIGKILL);
+        running.wait();
+    }
+
+    fn ctl(&self, line: &str) -> Ended {
+        let nodes: Vec<_> = (1..=self.count).map(|node| self.peer(node)).collect();
+        let mut command = larder(&format!("ctl store {line} --nodes {}", nodes.join(",")));
+        command.arg("--cluster-secret-file").arg(self.secret());
+        ended(&mut command)
+    }
+
+    fn status(&self) -> Option<Value> {
+        let told = self.ctl("status --json");
+        told.status.success().then(|| serde_json::from_str(&told.out).unwrap())
+    }
+
+    /// Waits until there are so many nodes, and all groups are where they are to be.
+    fn until_settled(&self, nodes: usize) -> Value {
+        until("all groups are where they are to be", || {
+            let status = self.status()?;
+            let count = status["nodes"].as_array().unwrap().len();
+            (count == nodes && status["holds"] == true).then_some(status)
+        })
+    }
+
+    fn client(&self, node: u16) -> Client {
+        Client::connect(self.client_port(node))
+    }
+}
+
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    fn connect(port: u16) -> Self {
+        let stream = until("it accepts", || TcpStream::connect(("127.0.0.1", port)).ok());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, text: &str) -> String {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+        self.line()
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> String {
+        self.ask(&format!("set {key} 0 0 {}\r\n{value}\r\n", value.len()))
+    }
+
+    /// Sets it, however often that takes while nobody leads.
+    fn set_at_last(&mut self, key: &str, value: &str) {
+        until("it is stored", || (self.set(key, value) == "STORED").then_some(()));
+    }
+
+    fn get(&mut self, key: &str) -> Option<String> {
+        let first = self.ask(&format!("get {key}\r\n"));
+        if first == "END" {
+            return None;
+        }
+        assert!(first.starts_with("VALUE "), "{key}: {first}");
+        let value = self.line();
+        assert_eq!(self.line(), "END");
+        Some(value)
+    }
+}
+
+#[test]
+fn a_node_is_killed_under_a_running_client_and_nothing_is_lost() {
+    let mut stores = Stores::start(3);
+    let mut written = 0;
+    let mut write = |client: &mut Client, count: u32| {
+        for _ in 0..count {
+            client.set_at_last(&format!("key{written}"), &written.to_string());
+            written += 1;
+        }
+        written
+    };
+    let mut clients: BTreeMap<_, _> = (1..=3).map(|node| (node, stores.client(node))).collect();
+    // Each in turn, so also who leads the most.
+    for killed in 1..=3 {
+        let survivor = killed % 3 + 1;
+        write(clients.get_mut(&survivor).unwrap(), 100);
+        stores.kill(killed);
+        let since = Instant::now();
+        let count = write(clients.get_mut(&survivor).unwrap(), 100);
+        println!("100 writes after db{killed} was killed took {:?}", since.elapsed());
+        stores.open(killed);
+        stores.until_settled(3);
+        clients.insert(killed, stores.client(killed));
+        let back = clients.get_mut(&killed).unwrap();
+        for number in 0..count {
+            assert_eq!(back.get(&format!("key{number}")), Some(number.to_string()));
+        }
+    }
+    // And all at once.
+    let count = write(clients.get_mut(&1).unwrap(), 100);
+    for node in 1..=3 {
+        stores.kill(node);
+    }
+    for node in 1..=3 {
+        stores.open(node);
+    }
+    let mut client = stores.client(2);
+    client.set_at_last("again", "v");
+    for number in 0..count {
+        assert_eq!(client.get(&format!("key{number}")), Some(number.to_string()));
+    }
+    for node in 1..=3 {
+        stores.running[&node].signal(Signal::SIGTERM);
+    }
+    for mut running in std::mem::take(&mut stores.running).into_values() {
+        assert!(running.wait().success(), "{}", running.all(Stream::Err));
+    }
+}
+
+#[test]
+fn a_minority_takes_no_write_and_says_so_in_time() {
+    let mut stores = Stores::start(3);
+    let mut client = stores.client(1);
+    client.set_at_last("k", "v");
+    stores.kill(2);
+    stores.kill(3);
+    let since = Instant::now();
+    until("a write is refused", || {
+        let told = client.set("k", "w");
+        assert_ne!(told, "STORED", "one of three is no majority");
+        told.starts_with("SERVER_ERROR").then_some(())
+    });
+    assert!(since.elapsed() < PATIENCE, "it says so by itself");
+    stores.open(2);
+    client.set_at_last("k", "x");
+    assert_eq!(client.get("k").as_deref(), Some("x"));
+}
+
+#[test]
+fn nodes_come_and_go_by_ctl_while_clients_are_served() {
+    let mut stores = Stores::start(4);
+    let mut client = stores.client(4);
+    for number in 0..200 {
+        client.set_at_last(&format!("key{number}"), "v");
+    }
+    let refused = stores.ctl("remove db1");
+    assert!(!refused.status.success());
+    assert!(refused.err.contains("refused: ") && refused.err.contains("drain"), "{refused:?}");
+    let drained = stores.ctl("drain db1");
+    assert!(drained.status.success(), "{drained:?}");
+    assert!(drained.out.contains("waiting until it is so"), "{drained:?}");
+    let status = stores.status().unwrap();
+    let groups = status["groups"].as_array().unwrap();
+    let has = |group: &Value| group["voters"].as_array().unwrap().contains(&Value::from(1));
+    assert!(!groups.iter().any(has), "{status}");
+    // It has nothing any more, and answers all the same.
+    let mut through = stores.client(1);
+    for number in 0..200 {
+        assert_eq!(through.get(&format!("key{number}")).as_deref(), Some("v"));
+    }
+    let removed = stores.ctl("remove db1");
+    assert!(removed.status.success(), "{removed:?}");
+    stores.kill(1);
+    let table = stores.ctl("status").out;
+    assert!(table.contains("3 nodes") && !table.contains("db1"), "{table}");
+    for number in 0..200 {
+        assert_eq!(client.get(&format!("key{number}")).as_deref(), Some("v"));
+    }
+    // A node that was removed does not come back as if nothing had been.
+    let mut back = Running::start(&mut stores.command(1));
+    back.line(Stream::Err, "removed");
+    back.signal(Signal::SIGTERM);
+    back.wait();
+}
+
+#[test]
+fn what_is_wrong_is_said_and_what_to_write_instead() {
+    let place = TempDir::new().unwrap();
+    let secret = place.path().join("secret");
+    fs::write(&secret, "short").unwrap();
+    let data = place.path().join("data");
+    let said = |line: &str| {
+        let line = line
+            .replace("SECRET", secret.to_str().unwrap())
+            .replace("DATA", data.to_str().unwrap());
+        let ended = ended(&mut larder(&line));
+        assert!(!ended.status.success(), "{line}: {ended:?}");
+        ended.err
+    };
+    for (line, wanted) in [
+        ("store --join a:1", "--join: say with --peer-listen"),
+        (
+            "store --peer-listen 127.0.0.1:0 --cluster-secret-file SECRET --found",
+            "--peer-address HOST:PORT",
+        ),
+        ("store --peer-listen 127.0.0.1 --found", "--cluster-secret-file FILE"),
+        ("store --peer-listen * --cluster-secret-file SECRET --found", "--peer-address HOST:PORT"),
+        (
+            "store -H DATA -p -1 --peer-listen 127.0.0.1:1 --cluster-secret-file SECRET --found",
+            "--cluster-secret-file",
+        ),
+        ("ctl", "Usage"),
+        ("ctl store", "Usage"),
+        ("ctl store status", "--cluster-secret-file FILE"),
+        ("ctl store status --cluster-secret-file SECRET", "16"),
+        ("ctl store drain --cluster-secret-file SECRET", "<NAME>"),
+    ] {
+        let told = said(line);
+        assert!(told.contains(wanted), "{line}: {told}");
+    }
+    assert!(!data.exists(), "nothing was begun");
+    fs::write(&secret, "0123456789abcdef").unwrap();
+    let port = free_ports(1);
+    let since = Instant::now();
+    let told =
+        said(&format!("ctl store status --nodes 127.0.0.1:{port} --cluster-secret-file SECRET"));
+    assert!(told.contains(&format!("127.0.0.1:{port}")), "{told}");
+    assert!(since.elapsed() < Duration::from_secs(30));
+}

@@ -1,0 +1,152 @@
+//! Reads of a group, until it is known who may answer them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::bell::Bell;
+use crate::command::Command;
+use crate::placement::GroupId;
+
+/// Reads of a group, until it is known who may answer them. What is found out is true of all that were
+/// asked before: so they go in rounds, and what comes during one gathers for the next.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    group: GroupId,
+    bell: Arc<Bell>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    waiting: VecDeque<Command>,
+    /// How many rounds are under way, and how many may be.
+    rounds: usize,
+    room: usize,
+    called: bool,
+    closed: bool,
+    /// It is known that none comes any more.
+    ended: bool,
+}
+
+impl Asked {
+    pub(crate) fn new(group: GroupId, bell: Arc<Bell>) -> Self {
+        let waiting = VecDeque::new();
+        let (called, closed, ended) = (false, false, false);
+        let inner = Inner { waiting, rounds: 0, room: 1, called, closed, ended };
+        Self { group, bell, inner: Mutex::new(inner) }
+    }
+
+    /// Appends; gives it back if the store is being closed.
+    pub(crate) fn push(&self, read: Command) -> Option<Command> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Some(read);
+        }
+        inner.waiting.push_back(read);
+        self.call(inner);
+        None
+    }
+
+    /// Puts `reads` before all others; gives them back if the store is being closed.
+    pub(crate) fn put_back(&self, mut reads: VecDeque<Command>) -> Result<(), VecDeque<Command>> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(reads);
+        }
+        reads.append(&mut inner.waiting);
+        inner.waiting = reads;
+        self.call(inner);
+        Ok(())
+    }
+
+    /// Begins a round with up to `limit` reads, if fewer than `room` are under way and there are any: it
+    /// goes on until it is [over](Self::round_over). `None` once it is closed and empty.
+    pub(crate) fn begin_round(&self, room: usize, limit: usize) -> Option<Vec<Command>> {
+        let mut inner = self.inner.lock();
+        (inner.called, inner.room) = (false, room);
+        if inner.closed && inner.waiting.is_empty() {
+            inner.ended = true;
+            return None;
+        }
+        if inner.waiting.is_empty() || inner.rounds >= room {
+            return Some(Vec::new());
+        }
+        inner.rounds += 1;
+        let count = inner.waiting.len().min(limit);
+        let reads = inner.waiting.drain(..count).collect();
+        // There may be room for another.
+        self.call(inner);
+        Some(reads)
+    }
+
+    pub(crate) fn round_over(&self) {
+        let mut inner = self.inner.lock();
+        inner.rounds = inner.rounds.saturating_sub(1);
+        self.call(inner);
+    }
+
+    /// Takes no more; what waits is still begun.
+    pub(crate) fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        self.call(inner);
+    }
+
+    /// Calls the thread that begins rounds, unless it was called or can do nothing.
+    fn call(&self, mut inner: MutexGuard<'_, Inner>) {
+        let waits = !inner.waiting.is_empty();
+        let wanted = if waits { inner.rounds < inner.room } else { inner.closed && !inner.ended };
+        if wanted && !inner.called {
+            inner.called = true;
+            drop(inner);
+            self.bell.ring(self.group);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_protocol::{Fetch, Op};
+
+    use super::*;
+    use crate::pending::Ticket;
+
+    fn read() -> Command {
+        Command::op(b"k", 0, &Op::Fetch(Fetch::GET), 1, Ticket::new().0).of_group(7)
+    }
+
+    fn called(bell: &Bell) -> bool {
+        bell.ring(0);
+        bell.wait() != 0 && bell.wait() == 0
+    }
+
+    #[test]
+    fn what_is_asked_during_a_round_gathers_for_the_next() {
+        let bell = Arc::<Bell>::default();
+        let asked = Asked::new(7, Arc::clone(&bell));
+        let begin = |room| asked.begin_round(room, 2).map(|reads| reads.len());
+        assert!(asked.push(read()).is_none() && asked.push(read()).is_none());
+        assert!(called(&bell));
+        assert_eq!(begin(1), Some(2));
+        for _ in 0..3 {
+            assert!(asked.push(read()).is_none());
+        }
+        assert!(!called(&bell));
+        assert_eq!(begin(1), Some(0));
+        asked.round_over();
+        assert!(called(&bell));
+        assert_eq!((begin(1), called(&bell)), (Some(2), false));
+        // Another thread may do more at once.
+        assert_eq!(begin(2), Some(1));
+        assert!(asked.put_back([read()].into()).is_ok());
+        asked.close();
+        assert!(asked.push(read()).is_some() && asked.put_back([read()].into()).is_err());
+        asked.round_over();
+        assert!(called(&bell));
+        assert_eq!((begin(2), called(&bell), begin(2)), (Some(1), true, None));
+        asked.round_over();
+        assert!(!called(&bell), "it has ended once");
+    }
+}

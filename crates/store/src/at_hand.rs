@@ -1,0 +1,47 @@
+//! Reads that need no thread but the one that asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use larder_protocol::{Op, Outcome, Seconds};
+
+use crate::apply::fetch;
+use crate::record::Record;
+use crate::stats::Counter;
+use crate::storage::Rows;
+use crate::ways::Ways;
+
+/// Answers to reads, from rows in memory. Of a node alone, which need not ask whether it still leads.
+#[derive(Debug)]
+pub(crate) struct AtHand {
+    rows: Arc<Rows>,
+    ways: Arc<Ways>,
+    closed: AtomicBool,
+    /// How many it gave.
+    pub(crate) answers: Counter,
+}
+
+impl AtHand {
+    pub(crate) fn new(rows: Arc<Rows>, ways: Arc<Ways>) -> Self {
+        Self { rows, ways, closed: AtomicBool::new(false), answers: Counter::default() }
+    }
+
+    /// The answer, if it takes neither the disk nor a write.
+    pub(crate) fn fetch(&self, key: &[u8], op: &Op<'_>, now: Seconds) -> Option<Outcome<'static>> {
+        if !op.reads_only() || self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        // The state before the record, as every reader does.
+        let state = self.ways.partition(self.ways.group_of(key))?.published.state();
+        let record = self.rows.get(key)?.map(Record::decode).transpose().ok()?;
+        let outcome = fetch(record, state, op, now)?;
+        self.answers.add(1);
+        Some(outcome)
+    }
+
+    /// From now on it answers nothing.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.rows.clear();
+    }
+}

@@ -1,0 +1,63 @@
+//! What the threads share about one group.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::asked::Asked;
+use crate::bell::Bell;
+use crate::hand::Hand;
+use crate::placement::GroupId;
+use crate::proposals::Proposals;
+use crate::published::Published;
+use crate::state::State;
+
+/// What is asked of one group here, and what readers know of its items, as far as this node has a
+/// replica of it. There is one for each group, whether it has or not.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) group: GroupId,
+    /// By this number, drawn at random with each opening, a node knows its own entries again.
+    pub(crate) proposer: u64,
+    pub(crate) proposals: Proposals,
+    /// What the thread that proposes has in hand.
+    pub(crate) proposing: Hand,
+    /// Of a node among others: reads, until it is known who may answer them.
+    pub(crate) asked: Asked,
+    pub(crate) published: Published,
+    /// A place in the order of writes up to which the engine has all durably.
+    pub(crate) durable: AtomicU64,
+    tenure: AtomicU64,
+}
+
+impl Partition {
+    pub(crate) fn new(group: GroupId, proposing: &Arc<Bell>, confirming: &Arc<Bell>) -> Self {
+        Self {
+            group,
+            proposer: RandomState::new().hash_one(()),
+            proposals: Proposals::new(group, Arc::clone(proposing)),
+            proposing: Hand::new(),
+            asked: Asked::new(group, Arc::clone(confirming)),
+            published: Published::default(),
+            durable: AtomicU64::new(0),
+            tenure: AtomicU64::new(0),
+        }
+    }
+
+    /// What was confirmed of the items is true while this stays the same.
+    pub(crate) fn tenure(&self) -> u64 {
+        self.tenure.load(Ordering::SeqCst)
+    }
+
+    /// The items are about to be taken away, or replaced: whoever reads them meanwhile finds this, and
+    /// asks anew.
+    pub(crate) fn end_tenure(&self) {
+        self.tenure.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The items are those that belong to `state`.
+    pub(crate) fn begin(&self, state: State) {
+        self.published.publish(state);
+        self.durable.store(state.sequence, Ordering::Release);
+    }
+}

@@ -1,0 +1,338 @@
+//! What waits to be proposed to a group, and what this node has proposed and not yet done.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::bell::Bell;
+use crate::command::Command;
+use crate::placement::GroupId;
+
+/// What waits to be proposed to a group, and what this node has proposed, or forwarded to who may, and
+/// not yet done, in the order in which it did.
+///
+/// An entry comes back by the group's history, when a majority has it, to the thread that applies it:
+/// that one answers. Who learns that an entry will not come back, or may not, takes it out here, or
+/// gives it back if it surely was not taken: it is proposed anew.
+#[derive(Debug)]
+pub(crate) struct Proposals {
+    group: GroupId,
+    /// Rung when the thread that proposes can go on.
+    bell: Arc<Bell>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Not proposed yet.
+    waiting: VecDeque<Command>,
+    proposed: VecDeque<Proposed>,
+    /// By number.
+    returned: BTreeMap<u64, Vec<Command>>,
+    /// How many may be proposed before the first is done.
+    room: usize,
+    /// The thread that proposes was called, and will look.
+    called: bool,
+    /// It does not want to be called for a while.
+    paused: bool,
+    closed: bool,
+    /// It is known that nothing comes any more.
+    ended: bool,
+}
+
+/// Commands that were proposed together.
+#[derive(Debug)]
+struct Proposed {
+    number: u64,
+    since: Instant,
+    commands: VecDeque<Command>,
+}
+
+/// What is next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// What was given back, in the order in which it was proposed. Nothing else is on its way.
+    Again(Vec<Command>),
+    /// What has been gathered.
+    Gathered(Vec<Command>),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more: it is closed, and all is done.
+    Ended,
+}
+
+impl Proposals {
+    pub(crate) fn new(group: GroupId, bell: Arc<Bell>) -> Self {
+        let inner = Inner {
+            waiting: VecDeque::new(),
+            proposed: VecDeque::new(),
+            returned: BTreeMap::new(),
+            room: 1,
+            called: false,
+            paused: false,
+            closed: false,
+            ended: false,
+        };
+        Self { group, bell, inner: Mutex::new(inner) }
+    }
+
+    /// Appends a command to what waits; gives it back if the store is being closed.
+    pub(crate) fn push(&self, command: Command) -> Option<Command> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Some(command);
+        }
+        inner.waiting.push_back(command);
+        self.call(inner);
+        None
+    }
+
+    /// The thread that proposes has come: it is called anew for what comes from now on.
+    pub(crate) fn attend(&self) {
+        self.inner.lock().called = false;
+    }
+
+    /// What is to be proposed next, if less than `room` is on its way. What was given back comes first,
+    /// when nothing is: what was sent behind it may be given back too. Of the rest `gather` takes some.
+    pub(crate) fn next(
+        &self,
+        room: usize,
+        gather: impl FnOnce(&mut VecDeque<Command>, &mut Vec<Command>),
+    ) -> Next {
+        let inner = &mut *self.inner.lock();
+        inner.room = room;
+        if !inner.returned.is_empty() {
+            if !inner.proposed.is_empty() {
+                return Next::Nothing;
+            }
+            return Next::Again(
+                std::mem::take(&mut inner.returned).into_values().flatten().collect(),
+            );
+        }
+        if inner.ends() {
+            inner.ended = true;
+            return Next::Ended;
+        }
+        if inner.waiting.is_empty() || inner.proposed.len() >= room {
+            return Next::Nothing;
+        }
+        let mut gathered = Vec::new();
+        gather(&mut inner.waiting, &mut gathered);
+        Next::Gathered(gathered)
+    }
+
+    pub(crate) fn add(&self, number: u64, commands: Vec<Command>) {
+        let proposed = Proposed { number, since: Instant::now(), commands: commands.into() };
+        self.inner.lock().proposed.push_back(proposed);
+    }
+
+    /// Takes the next `count` commands of a proposal out, or all there are; none if who waited for
+    /// them was told otherwise.
+    pub(crate) fn take(&self, number: u64, count: usize) -> Vec<Command> {
+        let mut inner = self.inner.lock();
+        let proposed = &mut inner.proposed;
+        let Some(at) = proposed.iter().position(|proposed| proposed.number == number) else {
+            return Vec::new();
+        };
+        let Some(of_number) = proposed.get_mut(at) else { return Vec::new() };
+        let count = count.min(of_number.commands.len());
+        let taken = of_number.commands.drain(..count).collect();
+        if of_number.commands.is_empty() {
+            proposed.remove(at);
+            self.call(inner);
+        }
+        taken
+    }
+
+    /// Takes the commands of a proposal out, which waits on until they are
+    /// [given back](Self::give_back).
+    pub(crate) fn withdraw(&self, number: u64) -> Vec<Command> {
+        let proposed = &mut self.inner.lock().proposed;
+        let proposed = proposed.iter_mut().find(|proposed| proposed.number == number);
+        proposed.map_or_else(Vec::new, |proposed| proposed.commands.drain(..).collect())
+    }
+
+    /// Takes a proposal out of which only these commands are left to be done, to be proposed anew.
+    pub(crate) fn give_back(&self, number: u64, commands: Vec<Command>) {
+        let mut inner = self.inner.lock();
+        inner.proposed.retain(|proposed| proposed.number != number);
+        if !commands.is_empty() {
+            inner.returned.insert(number, commands);
+        }
+        self.call(inner);
+    }
+
+    /// Whether nothing is on its way.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.inner.lock().proposed.is_empty()
+    }
+
+    /// From now on the thread that proposes is not called.
+    pub(crate) fn pause(&self) {
+        self.inner.lock().paused = true;
+    }
+
+    /// Calls it after a [pause](Self::pause), whatever there is.
+    pub(crate) fn resume(&self) {
+        let mut inner = self.inner.lock();
+        inner.paused = false;
+        if !std::mem::replace(&mut inner.called, true) {
+            drop(inner);
+            self.bell.ring(self.group);
+        }
+    }
+
+    /// Takes no more commands; those it has are still proposed.
+    pub(crate) fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        self.call(inner);
+    }
+
+    /// All that waits to be proposed.
+    pub(crate) fn drain(&self) -> VecDeque<Command> {
+        std::mem::take(&mut self.inner.lock().waiting)
+    }
+
+    /// How many commands wait to be proposed.
+    pub(crate) fn waiting(&self) -> usize {
+        self.inner.lock().waiting.len()
+    }
+
+    /// For how long the oldest is on its way at `now`, if that is `limit` or longer.
+    pub(crate) fn late(&self, now: Instant, limit: Duration) -> Option<Duration> {
+        late(&self.inner.lock().proposed, now, limit)
+    }
+
+    /// Shows all commands that are on their way while the oldest is for `limit` or longer.
+    pub(crate) fn if_late(&self, now: Instant, limit: Duration, mut show: impl FnMut(&Command)) {
+        let proposed = &self.inner.lock().proposed;
+        if late(proposed, now, limit).is_some() {
+            proposed.iter().flat_map(|proposed| &proposed.commands).for_each(&mut show);
+        }
+    }
+
+    /// So much of the time until `now` has not passed for what is on its way either.
+    pub(crate) fn forgive(&self, time: Duration, now: Instant) {
+        for proposed in &mut self.inner.lock().proposed {
+            proposed.since = proposed.since.checked_add(time).map_or(now, |since| since.min(now));
+        }
+    }
+
+    /// Calls the thread that proposes, unless it was called or can do nothing.
+    fn call(&self, mut inner: MutexGuard<'_, Inner>) {
+        if !inner.called && !inner.paused && inner.can_go_on() {
+            inner.called = true;
+            drop(inner);
+            self.bell.ring(self.group);
+        }
+    }
+}
+
+impl Inner {
+    fn can_go_on(&self) -> bool {
+        if !self.returned.is_empty() {
+            return self.proposed.is_empty();
+        }
+        let waits = !self.waiting.is_empty();
+        (waits && self.proposed.len() < self.room) || (self.ends() && !self.ended)
+    }
+
+    fn ends(&self) -> bool {
+        let empty = self.waiting.is_empty() && self.proposed.is_empty();
+        self.closed && empty && self.returned.is_empty()
+    }
+}
+
+fn late(proposed: &VecDeque<Proposed>, now: Instant, limit: Duration) -> Option<Duration> {
+    let waited = now.saturating_duration_since(proposed.front()?.since);
+    (waited >= limit).then_some(waited)
+}
+
+#[cfg(test)]
+mod tests {
+    use larder_protocol::{Fetch, Op};
+
+    use super::*;
+    use crate::pending::Ticket;
+
+    fn command() -> Command {
+        Command::op(b"k", 0, &Op::Fetch(Fetch::GET), 1, Ticket::new().0).of_group(7)
+    }
+
+    /// For which group the thread is called, 0 for none.
+    fn called(bell: &Bell) -> GroupId {
+        bell.ring(0);
+        let group = bell.wait();
+        if group != 0 {
+            assert_eq!(bell.wait(), 0, "it was called once");
+        }
+        group
+    }
+
+    fn next(proposals: &Proposals, room: usize) -> Next {
+        proposals.attend();
+        proposals.next(room, |waiting, taken| taken.extend(waiting.drain(..)))
+    }
+
+    #[test]
+    fn who_proposes_is_called_once_and_only_when_it_can_go_on() {
+        let bell = Arc::<Bell>::default();
+        let proposals = Proposals::new(7, Arc::clone(&bell));
+        assert_eq!(called(&bell), 0);
+        for _ in 0..3 {
+            assert!(proposals.push(command()).is_none());
+        }
+        assert_eq!(called(&bell), 7);
+        let Next::Gathered(commands) = next(&proposals, 1) else { panic!("they wait") };
+        assert_eq!(commands.len(), 3);
+        proposals.add(1, commands);
+        // What comes while that is on its way gathers.
+        for _ in 0..3 {
+            assert!(proposals.push(command()).is_none());
+        }
+        assert_eq!(proposals.take(1, 2).len(), 2);
+        assert_eq!(called(&bell), 0);
+        assert!(matches!(next(&proposals, 1), Next::Nothing));
+        assert_eq!(proposals.take(1, 1).len(), 1);
+        assert_eq!(called(&bell), 7);
+        let Next::Gathered(commands) = next(&proposals, 2) else { panic!("they wait") };
+        // One that waits for something else is left alone.
+        proposals.pause();
+        proposals.add(2, commands);
+        assert!(proposals.push(command()).is_none());
+        assert_eq!(called(&bell), 0);
+        proposals.resume();
+        assert_eq!(called(&bell), 7);
+    }
+
+    #[test]
+    fn what_is_given_back_comes_first_once_nothing_is_on_its_way_and_then_the_end() {
+        let bell = Arc::<Bell>::default();
+        let proposals = Proposals::new(7, Arc::clone(&bell));
+        for number in 1..=2 {
+            assert!(proposals.push(command()).is_none());
+            assert_eq!(called(&bell), 7);
+            let Next::Gathered(commands) = next(&proposals, 3) else { panic!("they wait") };
+            proposals.add(number, commands);
+        }
+        assert!(proposals.push(command()).is_none());
+        assert_eq!(called(&bell), 7);
+        proposals.close();
+        assert!(proposals.push(command()).is_some());
+        let second = proposals.withdraw(2);
+        proposals.give_back(2, second);
+        assert!(matches!(next(&proposals, 3), Next::Nothing));
+        let first = proposals.withdraw(1);
+        proposals.give_back(1, first);
+        assert_eq!(called(&bell), 7);
+        assert!(matches!(next(&proposals, 3), Next::Again(commands) if commands.len() == 2));
+        assert!(matches!(next(&proposals, 3), Next::Gathered(commands) if commands.len() == 1));
+        assert!(matches!(next(&proposals, 3), Next::Ended));
+        // What is heard late changes nothing.
+        proposals.give_back(2, Vec::new());
+        assert_eq!(called(&bell), 0);
+    }
+}

@@ -1,0 +1,284 @@
+//! This node's part in a group.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use larder_consensus::{
+    Answer, Group, GroupLog, Kind, Machine, Peers, Place, Reign, Transport, Unproposed,
+};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::directory::Seat;
+use crate::placement::GroupId;
+
+/// This node's part in a group. Its calls wait, but for what consensus needs a runtime for, on the thread
+/// that makes them: none of them is for a worker that serves clients.
+pub(crate) struct Replica {
+    group: Arc<Group>,
+    among_others: bool,
+    /// For how long a majority may be out of reach.
+    patience: Duration,
+    runtime: Handle,
+}
+
+/// What a replica among others needs besides.
+pub(crate) struct Others {
+    /// This node's number.
+    pub(crate) node: u64,
+    pub(crate) peers: Arc<Peers>,
+    /// Where others reach it.
+    pub(crate) address: String,
+}
+
+/// Which part a node has in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It leads.
+    Leads(Reign),
+    /// Another leads.
+    Follows(Reign),
+    /// It does not know who leads.
+    Waits,
+    /// It takes part no longer.
+    Gone,
+}
+
+impl Replica {
+    /// Takes part in a group of one, begun here if it never was. Returns when all that was ever
+    /// acknowledged is in the machine.
+    pub(crate) fn open_alone(
+        number: GroupId,
+        machine: impl Machine,
+        log: GroupLog,
+        views: &Path,
+        runtime: Handle,
+    ) -> io::Result<Self> {
+        let place = Place { group: number, node: ALONE, directory: views };
+        let group = runtime.block_on(async {
+            let group = Group::open(place, log, machine, Arc::new(Nobody)).await?;
+            settle(be_alone(&group).await, group).await
+        })?;
+        let (group, patience) = (Arc::new(group), Duration::MAX);
+        Ok(Self { group, among_others: false, patience, runtime })
+    }
+
+    /// Takes part in a group of several, who may not be there yet.
+    #[expect(clippy::too_many_arguments, reason = "each is another thing, and there is one caller")]
+    pub(crate) fn open_among(
+        others: &Others,
+        seat: Seat,
+        number: GroupId,
+        machine: impl Machine,
+        log: GroupLog,
+        views: &Path,
+        patience: Duration,
+        runtime: Handle,
+    ) -> io::Result<Self> {
+        let node = others.node;
+        let place = Place { group: number, node, directory: views };
+        let transport: Arc<dyn Transport> = Arc::<Peers>::clone(&others.peers);
+        let group = runtime.block_on(async {
+            let group = Group::open(place, log, machine, transport).await?;
+            if seat == Seat::Admitted {
+                group.abstain_while_empty();
+            }
+            settle(be_node(&group, others, seat).await, group).await
+        })?;
+        let group = Arc::new(group);
+        Ok(Self { group, among_others: true, patience, runtime })
+    }
+
+    /// The group, for those who reach it by the network.
+    pub(crate) fn group(&self) -> Arc<Group> {
+        Arc::clone(&self.group)
+    }
+
+    /// Which part this node has in the group, as far as it knows.
+    pub(crate) fn part(&self) -> Part {
+        match self.group.reign() {
+            _ if self.group.has_stopped() => Part::Gone,
+            Some(reign) if reign.leader == self.group.node() => Part::Leads(reign),
+            // Who is alone has nobody to ask.
+            Some(reign) if self.among_others => Part::Follows(reign),
+            _ => Part::Waits,
+        }
+    }
+
+    /// Proposes an entry in this reign, behind all that was proposed before. `lost` is told, on another
+    /// thread, if the machine will not do it, or may not.
+    pub(crate) fn propose(
+        &self,
+        entry: Bytes,
+        reign: Reign,
+        lost: impl FnOnce(Unproposed) + Send + 'static,
+    ) {
+        let mut lost = Lost(Some(lost));
+        match self.runtime.block_on(self.group.propose(entry, reign)) {
+            Ok(done) => {
+                let patience = self.patience;
+                drop(self.runtime.spawn(async move {
+                    match timeout(patience, done).await {
+                        Ok(Ok(())) => lost.is_not(),
+                        Ok(Err(why)) => lost.tell(why),
+                        Err(_) => {}
+                    }
+                }));
+            }
+            Err(why) => lost.tell(why),
+        }
+    }
+
+    /// Who leads and since when, as far as it knows.
+    pub(crate) fn reign(&self) -> Option<Reign> {
+        self.group.reign()
+    }
+
+    /// Where a member is reached, as far as it knows.
+    pub(crate) fn address(&self, member: u64) -> Option<String> {
+        self.group.address(member)
+    }
+
+    /// Whether this node is a member of the group, as far as it knows.
+    pub(crate) fn is_member(&self) -> bool {
+        self.group.address(self.group.node()).is_some()
+    }
+
+    /// Whether it may answer a read though nobody else was asked.
+    pub(crate) fn leads_alone(&self) -> bool {
+        self.group.leads_alone()
+    }
+
+    /// Whether all that was acknowledged before this was called is in the machine. Returns when that is
+    /// known.
+    pub(crate) async fn confirm(&self) -> bool {
+        self.leads_alone()
+            || matches!(timeout(self.patience, self.group.confirm()).await, Ok(Ok(())))
+    }
+
+    /// Makes the machine durable.
+    pub(crate) async fn persist(&self) -> io::Result<()> {
+        self.group.persist().await
+    }
+
+    /// Makes the machine durable, and forgets the history before that.
+    pub(crate) async fn forget_history(&self) -> io::Result<()> {
+        let kept = if self.among_others { KEPT } else { 0 };
+        self.group.forget_history(kept).await
+    }
+
+    /// The last entry that the machine has done.
+    pub(crate) fn applied(&self) -> Option<u64> {
+        self.group.applied()
+    }
+
+    /// Forgets all history that the machine has durably.
+    #[cfg(test)]
+    pub(crate) fn group_forgets_all(&self) {
+        self.runtime.block_on(self.group.forget_history(0)).unwrap();
+    }
+
+    /// Why it takes part no longer.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.group.failure()
+    }
+
+    /// Takes part no longer.
+    pub(crate) fn stop(&self) {
+        // What had stopped it before was told then.
+        let _ = self.runtime.block_on(self.group.stop());
+    }
+}
+
+/// Begins a group of one if it never was, and waits until all that was ever acknowledged is in the
+/// machine.
+async fn be_alone(group: &Group) -> io::Result<()> {
+    if !group.is_founded().await? {
+        group.found(BTreeMap::from([(ALONE, String::new())])).await?;
+    }
+    let members = group.members().await?;
+    if !members.keys().eq([&ALONE]) {
+        return Err(io::Error::other(format!(
+            "it belongs to a cluster, with nodes {:?}: open it as the one of them that it is",
+            members.keys()
+        )));
+    }
+    while group.confirm().await.is_err() {
+        if let Some(why) = group.failure() {
+            return Err(io::Error::other(why));
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    Ok(())
+}
+
+/// Begins a group, alone for now, if it never was and this node is to do so.
+async fn be_node(group: &Group, others: &Others, seat: Seat) -> io::Result<()> {
+    let Others { node, address, .. } = others;
+    if !group.is_founded().await? {
+        return match seat {
+            Seat::Founded => group.found(BTreeMap::from([(*node, address.clone())])).await,
+            Seat::Admitted => Ok(()),
+        };
+    }
+    let members = group.members().await?;
+    // Only who is alone has no address.
+    if members.values().any(String::is_empty) {
+        return Err(io::Error::other(format!(
+            "it belongs to the nodes {:?}, and is not to be node {node} of a cluster",
+            members.keys()
+        )));
+    }
+    Ok(())
+}
+
+/// A group that is not what it is to be takes part in nothing.
+async fn settle(checked: io::Result<()>, group: Group) -> io::Result<Group> {
+    if let Err(why) = checked {
+        // What had stopped it before is why.
+        let _ = group.stop().await;
+        return Err(why);
+    }
+    Ok(group)
+}
+
+/// Whom to tell that an entry is lost. If nothing is heard of it any more, it may be.
+struct Lost<F: FnOnce(Unproposed)>(Option<F>);
+
+impl<F: FnOnce(Unproposed)> Lost<F> {
+    /// It was done.
+    fn is_not(&mut self) {
+        self.0 = None;
+    }
+
+    fn tell(&mut self, why: Unproposed) {
+        if let Some(lost) = self.0.take() {
+            lost(why);
+        }
+    }
+}
+
+impl<F: FnOnce(Unproposed)> Drop for Lost<F> {
+    fn drop(&mut self) {
+        self.tell(Unproposed::Unknown);
+    }
+}
+
+/// Wires to no other node.
+struct Nobody;
+
+impl Transport for Nobody {
+    fn call(&self, _: u64, _: &str, _: Kind, _: Bytes, _: Duration) -> Answer {
+        Box::pin(async { Err(io::ErrorKind::HostUnreachable.into()) })
+    }
+}
+
+/// The number of a node alone.
+const ALONE: u64 = 1;
+/// Entries that are kept though the machine has them durably: a node that was away for no more is
+/// given these, and not all there is.
+const KEPT: u64 = 10_000;

@@ -1,0 +1,182 @@
+//! What other nodes ask of this one.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use larder_peer::{Handler, PeerId, Refusal};
+use larder_protocol::Outcome;
+use parking_lot::Mutex;
+
+use crate::cluster::{CLUSTER, Cluster};
+use crate::command::{Asked, Command, Request};
+use crate::entry::Commands;
+use crate::failure;
+use crate::forward::{Forward, LEADER, Lines, READS, WRITES, decode_reads};
+use crate::groups::Groups;
+use crate::guide;
+use crate::pending::{Pending, Ticket};
+use crate::placement::{GroupId, PLACEMENT};
+use crate::reply;
+use crate::shared::Clock;
+use crate::ways::Ways;
+
+/// Answers the calls of other nodes: commands go the ways that those of sessions here go.
+pub(crate) struct Service {
+    groups: Arc<Groups>,
+    ways: Arc<Ways>,
+    clock: Arc<Clock>,
+    lines: Mutex<Lines>,
+    /// This node's part in the cluster, once it has one.
+    cluster: OnceLock<Arc<Cluster>>,
+}
+
+/// A call that was taken.
+enum Taken<R, C> {
+    /// It is about replication.
+    Replication(R),
+    /// It is about the cluster.
+    Cluster(C),
+    /// Its commands are on their way. They fill no more of an answer than so many bytes.
+    Commands(Vec<Pending>, usize),
+    /// It is answered at once.
+    Answered(Bytes),
+    NotYet,
+    Senseless,
+}
+
+impl Service {
+    pub(crate) fn new(groups: Arc<Groups>, ways: Arc<Ways>, clock: Arc<Clock>) -> Self {
+        Self { groups, ways, clock, lines: Mutex::default(), cluster: OnceLock::new() }
+    }
+
+    /// From now on calls about the cluster are answered.
+    pub(crate) fn take_part(&self, cluster: &Arc<Cluster>) {
+        self.groups.reception().add(PLACEMENT, cluster.group());
+        // Once.
+        let _ = self.cluster.set(Arc::clone(cluster));
+    }
+
+    /// Sends on commands to be proposed, in their order.
+    fn write(&self, node: u64, body: &[u8]) -> Option<Vec<Pending>> {
+        let Forward { group, term, place, commands } = Forward::decode(body)?;
+        let commands = self.commands(group, commands, term)?;
+        // From when it has its place on nothing may come between its commands and those before.
+        let mut lines = self.lines.lock();
+        let in_line = lines.admit(node, group, place);
+        let send = |(command, pending)| {
+            bounce(if in_line { self.ways.write(command) } else { Some(command) });
+            pending
+        };
+        Some(commands.into_iter().map(send).collect())
+    }
+
+    /// Sends on fetches.
+    fn read(&self, body: &[u8]) -> Option<Vec<Pending>> {
+        let (group, commands) = decode_reads(body)?;
+        // In which term this node leads matters to no fetch.
+        let commands = self.commands(group, commands, 0)?;
+        let send = |(command, pending)| {
+            bounce(self.ways.read(command));
+            pending
+        };
+        Some(commands.into_iter().map(send).collect())
+    }
+
+    /// Who leads a group, as far as this node knows by its replica.
+    fn leader(&self, body: &[u8]) -> Option<Bytes> {
+        let (group, _) = decode_reads(body)?;
+        let leader = self.groups.replica(group).and_then(|replica| {
+            let reign = replica.reign()?;
+            Some((reign, replica.address(reign.leader)?))
+        });
+        Some(guide::encode(leader))
+    }
+
+    fn commands(
+        &self,
+        group: GroupId,
+        commands: Commands<'_>,
+        term: u64,
+    ) -> Option<Vec<(Command, Pending)>> {
+        let command = |asked: Result<Asked<'_>, _>| {
+            let Asked { key, now, request } = asked.ok()?;
+            if !key.is_empty() && self.ways.group_of(key) != group {
+                // Who asks counts other groups.
+                return None;
+            }
+            let (ticket, pending) = Ticket::new();
+            let mut command = match request {
+                Request::Op(op) => Command::op(key, 0, &op, now, ticket),
+                Request::FlushAll(at) => Command::flush_all(at, now, ticket),
+                Request::Reclaim(_) => return None,
+            };
+            command = command.of_group(group);
+            command.forwarded = Some(term);
+            self.clock.tell(now);
+            Some((command, pending))
+        };
+        commands.map(command).collect()
+    }
+}
+
+impl Handler for Service {
+    fn handle(
+        self: Arc<Self>,
+        peer: PeerId,
+        kind: u8,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        let commands = |commands: Option<_>, limit| {
+            commands.map_or(Taken::Senseless, |commands| Taken::Commands(commands, limit))
+        };
+        let taken = match kind {
+            WRITES => commands(self.write(peer.id, &body), usize::MAX),
+            READS => commands(self.read(&body), READ_BYTES),
+            LEADER => self.leader(&body).map_or(Taken::Senseless, Taken::Answered),
+            CLUSTER => {
+                let cluster = self.cluster.get();
+                cluster
+                    .map_or(Taken::NotYet, |cluster| Taken::Cluster(cluster.answer(&peer, &body)))
+            }
+            _ => {
+                let reception = Arc::clone(self.groups.reception());
+                Taken::Replication(reception.handle(peer, kind, body))
+            }
+        };
+        async move {
+            match taken {
+                Taken::Replication(answer) => answer.await,
+                Taken::Commands(commands, limit) => answer(commands, limit).await,
+                Taken::Answered(answer) => Ok(answer),
+                Taken::Cluster(answer) => answer.await,
+                Taken::NotYet => {
+                    Err(Refusal("it does not take part in the cluster yet".to_owned()))
+                }
+                Taken::Senseless => Err(Refusal("this version knows no such commands".to_owned())),
+            }
+        }
+    }
+}
+
+/// What commands come to. Those for whose answers there is no room are to be asked again.
+async fn answer(commands: Vec<Pending>, limit: usize) -> Result<Bytes, Refusal> {
+    let mut bytes = Vec::new();
+    for pending in commands {
+        let mut outcome = pending.await;
+        if bytes.len() > limit {
+            outcome = Outcome::Failed(failure::BOUNCED);
+        }
+        bytes = reply::write(&outcome, bytes).map_err(|error| Refusal(error.to_string()))?;
+    }
+    Ok(bytes.into())
+}
+
+fn bounce(command: Option<Command>) {
+    let bounced = Outcome::Failed(failure::BOUNCED);
+    if let Some(waker) = command.and_then(|command| command.answer(bounced)) {
+        waker.wake();
+    }
+}
+
+/// Bytes of answers after which fetches are to be asked again.
+const READ_BYTES: usize = 8 << 20;

@@ -1,0 +1,171 @@
+//! Stores that come into a cluster, serve it and leave it, as programs open them.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use larder_peer::Secret;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use super::basics::{NOW, get, set, small};
+use super::cluster::{eventually, set_at_last};
+use crate::{Admin, ClusterStatus, Entrance, Node, Options, Store};
+
+/// Nodes `db1`, `db2` … of one cluster, the first of which founds it.
+struct Nodes {
+    place: TempDir,
+    addresses: Vec<String>,
+    runtime: Runtime,
+}
+
+impl Nodes {
+    fn new(nodes: usize) -> Self {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let listeners: Vec<_> = (0..nodes).map(|_| free()).collect();
+        let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
+        Self {
+            place: TempDir::new().unwrap(),
+            addresses: listeners.iter().map(address).collect(),
+            runtime: Runtime::new().unwrap(),
+        }
+    }
+
+    fn path(&self, node: usize) -> PathBuf {
+        self.place.path().join(node.to_string())
+    }
+
+    fn node(&self, node: usize) -> Node {
+        let others = self.addresses.iter().filter(|address| **address != self.addresses[node]);
+        let others: Vec<_> = others.cloned().collect();
+        Node {
+            cluster: "shop".to_owned(),
+            secret: secret(),
+            name: format!("db{}", node + 1),
+            zone: String::new(),
+            peer_address: self.addresses[node].clone(),
+            client_address: String::new(),
+            entrance: if node == 0 {
+                Entrance::Found { groups: 3, replicas: 3, unless: others }
+            } else {
+                Entrance::Join(others)
+            },
+        }
+    }
+
+    fn open(&self, node: usize) -> Store {
+        let listener =
+            eventually("its port is free", || TcpListener::bind(&self.addresses[node]).ok());
+        let options = Options { leader_within: Duration::from_secs(10), ..small() };
+        Store::open_among(self.path(node), options, listener, self.node(node)).unwrap()
+    }
+
+    fn admin(&self) -> Admin {
+        let _runtime = self.runtime.enter();
+        Admin::connect("shop", &secret(), &self.addresses).unwrap()
+    }
+
+    /// Returns once so many nodes have all that they are to have.
+    fn settled(&self, nodes: usize) -> ClusterStatus {
+        let admin = self.admin();
+        eventually("it holds", || {
+            let status = self.runtime.block_on(admin.status()).ok()?;
+            (status.nodes.len() == nodes && status.holds).then_some(status)
+        })
+    }
+}
+
+fn secret() -> Secret {
+    Secret::new(b"0123456789abcdef").unwrap()
+}
+
+#[test]
+fn three_nodes_are_one_store_and_one_is_lost_without_a_write() {
+    let nodes = Nodes::new(3);
+    let mut stores: Vec<_> = (0..3).map(|node| Some(nodes.open(node))).collect();
+    let status = nodes.settled(3);
+    for group in &status.groups {
+        assert_eq!(group.voters.len(), 3, "{group:?}");
+    }
+    let mut sessions: Vec<_> = stores.iter().flatten().map(Store::session).collect();
+    let keys: Vec<_> = (0..60).map(|number| format!("key{number}")).collect();
+    for (at, key) in keys.iter().enumerate() {
+        set(&mut sessions[at % 3], key, "first", NOW);
+        assert_eq!(get(&mut sessions[(at + 1) % 3], key, NOW).as_deref(), Some("first"));
+    }
+    let mut lost = stores[1].take().unwrap();
+    lost.cut_off();
+    drop((lost, sessions.remove(1)));
+    for (at, key) in keys.iter().enumerate() {
+        set_at_last(&mut sessions[at % 2], key, "second");
+    }
+    stores[1] = Some(nodes.open(1));
+    nodes.settled(3);
+    let mut session = stores[1].as_ref().unwrap().session();
+    for key in &keys {
+        assert_eq!(get(&mut session, key, NOW).as_deref(), Some("second"));
+    }
+    // All stop, and are there again.
+    drop((session, sessions));
+    thread::scope(|scope| {
+        for store in stores.iter_mut().filter_map(Option::take) {
+            scope.spawn(move || store.close().unwrap());
+        }
+    });
+    let stores: Vec<_> = (0..3).map(|node| nodes.open(node)).collect();
+    let mut session = stores[2].session();
+    for key in &keys {
+        set_at_last(&mut session, "another", "v");
+        assert_eq!(get(&mut session, key, NOW).as_deref(), Some("second"));
+    }
+}
+
+#[test]
+fn a_node_is_drained_and_removed_while_all_is_served() {
+    let nodes = Nodes::new(4);
+    let mut stores: Vec<_> = (0..4).map(|node| nodes.open(node)).collect();
+    nodes.settled(4);
+    let keys: Vec<_> = (0..60).map(|number| format!("key{number}")).collect();
+    for (at, key) in keys.iter().enumerate() {
+        set(&mut stores[at % 4].session(), key, "v", NOW);
+    }
+    let admin = nodes.admin();
+    let drained = nodes.runtime.block_on(admin.drain("db2", true)).unwrap();
+    let status = nodes.runtime.block_on(admin.wait(drained, |_| {})).unwrap();
+    assert!(status.groups.iter().all(|group| !group.voters.contains(&2)), "{status:?}");
+    // It has nothing, and answers for all the same.
+    for key in &keys {
+        assert_eq!(get(&mut stores[1].session(), key, NOW).as_deref(), Some("v"));
+    }
+    nodes.runtime.block_on(admin.remove("db2", false)).unwrap();
+    stores.remove(1).close().unwrap();
+    let status = nodes.settled(3);
+    assert!(status.nodes.iter().all(|node| node.name != "db2"));
+    for key in &keys {
+        assert_eq!(get(&mut stores[0].session(), key, NOW).as_deref(), Some("v"));
+    }
+}
+
+#[test]
+fn a_store_is_opened_as_what_it_is() {
+    let nodes = Nodes::new(2);
+    nodes.open(0).close().unwrap();
+    let alone = Store::open(nodes.path(0), small()).unwrap_err().to_string();
+    assert!(alone.contains("\"db1\" of the cluster \"shop\""), "{alone}");
+
+    let other = nodes.place.path().join("alone");
+    Store::open(&other, small()).unwrap().close().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = Store::open_among(&other, small(), listener, nodes.node(0)).unwrap_err();
+    assert!(refused.to_string().contains("opened alone"), "{refused}");
+    Store::open(&other, small()).unwrap();
+
+    let renamed = Node { name: "db9".to_owned(), ..nodes.node(0) };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refused = Store::open_among(nodes.path(0), small(), listener, renamed).unwrap_err();
+    assert!(refused.to_string().contains("db9"), "{refused}");
+    // Nothing was done to it.
+    let store = nodes.open(0);
+    set(&mut store.session(), "k", "v", NOW);
+}

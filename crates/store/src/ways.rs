@@ -1,0 +1,91 @@
+//! The ways from sessions to threads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::bell::Bell;
+use crate::command::Command;
+use crate::partition::Partition;
+use crate::placement::GroupId;
+use crate::queue::Queue;
+use crate::slots::{group_of, slot_of};
+
+/// The ways from sessions to threads: what changes something goes by its group, and so does what is
+/// read until it is known who may answer it; one thread serves all groups.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    groups: u16,
+    /// Of the groups from 1 on.
+    partitions: Vec<Arc<Partition>>,
+    among_others: bool,
+    /// Reads that may be answered here.
+    pub(crate) reads: Queue<Command>,
+    /// Calls who proposes.
+    pub(crate) proposing: Arc<Bell>,
+    /// Calls who confirms.
+    pub(crate) confirming: Arc<Bell>,
+}
+
+impl Ways {
+    pub(crate) fn new(groups: u16, among_others: bool) -> Self {
+        let [proposing, confirming] = [0, 1].map(|_| Arc::<Bell>::default());
+        let partition = |group| Arc::new(Partition::new(group, &proposing, &confirming));
+        let partitions = (1..=GroupId::from(groups)).map(partition).collect();
+        Self { groups, partitions, among_others, reads: Queue::new(), proposing, confirming }
+    }
+
+    /// How many groups there are.
+    pub(crate) fn groups(&self) -> u16 {
+        self.groups
+    }
+
+    /// Which of them a key belongs to.
+    pub(crate) fn group_of(&self, key: &[u8]) -> GroupId {
+        group_of(slot_of(key), self.groups)
+    }
+
+    /// All groups, in their order.
+    pub(crate) fn partitions(&self) -> &[Arc<Partition>] {
+        &self.partitions
+    }
+
+    pub(crate) fn partition(&self, group: GroupId) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(group.checked_sub(1)?).ok()?)
+    }
+
+    /// Whether other nodes may have the same items.
+    pub(crate) fn is_among_others(&self) -> bool {
+        self.among_others
+    }
+
+    /// Sends a read on its way; gives it back if the store is being closed, or there is no such group.
+    pub(crate) fn read(&self, command: Command) -> Option<Command> {
+        if !self.among_others {
+            return self.reads.push(command).err();
+        }
+        match self.partition(command.group) {
+            Some(partition) => partition.asked.push(command),
+            None => Some(command),
+        }
+    }
+
+    /// Sends what may change something on its way; gives it back likewise.
+    pub(crate) fn write(&self, command: Command) -> Option<Command> {
+        match self.partition(command.group) {
+            Some(partition) => partition.proposals.push(command),
+            None => Some(command),
+        }
+    }
+
+    /// For each group the place in the order of writes up to which the engine has all durably.
+    pub(crate) fn watermarks(&self) -> BTreeMap<GroupId, u64> {
+        let durable = |of: &Arc<Partition>| (of.group, of.durable.load(Ordering::Acquire));
+        self.partitions.iter().map(durable).collect()
+    }
+
+    /// How many commands wait to be proposed.
+    pub(crate) fn waiting_writes(&self) -> usize {
+        self.partitions.iter().map(|partition| partition.proposals.waiting()).sum()
+    }
+}
