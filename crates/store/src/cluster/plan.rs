@@ -154,6 +154,9 @@ impl Case<'_> {
         let missing = self.takers().find(|node| !standing.has(*node) && self.answers(*node));
         if let Some(node) = missing {
             let report = self.observed.get(&node);
+            if !self.takes_part_in_placement(node) {
+                return Err(format!("node {node} does not take part in group {PLACEMENT} yet"));
+            }
             if self.group != PLACEMENT && room == 0 {
                 return Err(format!("node {node} waits until others have caught up"));
             }
@@ -223,6 +226,13 @@ impl Case<'_> {
                 report.is_some_and(|report| report.groups.contains_key(&group))
                     || leader(self.observed, group).is_none_or(|(_, standing)| standing.has(node))
             })
+    }
+
+    /// Whether a node may have a replica: one that is removed again is told to give up what it has only
+    /// as long as it takes part in group 0.
+    fn takes_part_in_placement(&self, node: NodeId) -> bool {
+        self.group == PLACEMENT
+            || leader(self.observed, PLACEMENT).is_some_and(|(_, standing)| standing.has(node))
     }
 
     /// Who is to take part: who has a seat; and in group 0 all, so that all know the placement.
