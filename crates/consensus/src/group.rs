@@ -20,7 +20,7 @@ use crate::log::GroupLog;
 use crate::machine::{Machine, Operator};
 use crate::network::{Answer, Kind, Network, Transport};
 use crate::standing::{AsOf, Standing};
-use crate::types::{Node, Payload, Types};
+use crate::types::{LogId, Node, Payload, Types};
 
 /// One group of replicas, as this node takes part in it.
 pub struct Group {
@@ -88,6 +88,10 @@ impl Group {
         let config = config().map_err(io::Error::other)?;
         let raft = openraft::Raft::new(place.node, Arc::new(config), network, log, operator).await;
         let raft = raft.map_err(io::Error::other)?;
+        if is_sole_voter(&raft).await? {
+            // There is nobody to wait for.
+            raft.trigger().elect(false).await.map_err(io::Error::other)?;
+        }
         let inbox = Inbox::new(raft.clone(), place.directory);
         Ok(Self { raft, inbox })
     }
@@ -239,8 +243,8 @@ impl Group {
         node.map(|node| node.address.clone())
     }
 
-    /// Whether this node leads and nobody else has a vote: then its machine has all that was ever
-    /// acknowledged, once [`confirm`](Self::confirm) has said so after it was opened.
+    /// Whether this node leads, nobody else has a vote, and its machine has all that was acknowledged
+    /// before it led. What it acknowledges itself its machine has done before.
     ///
     /// That others have a vote is known here before it counts: they can only elect another leader
     /// once they have been told so by this one, by an entry that follows one that says so already.
@@ -249,7 +253,12 @@ impl Group {
         let metrics = metrics.borrow_watched();
         let this = Some(metrics.id);
         let mut voters = metrics.membership_config.membership().voter_ids();
-        metrics.current_leader == this && voters.next() == this && voters.next().is_none()
+        // The first entry of a reign stands behind all that was acknowledged before it.
+        let of_reign = |applied: LogId| applied.leader_id.term == metrics.vote.leader_id.term;
+        metrics.current_leader == this
+            && metrics.last_applied.is_some_and(of_reign)
+            && voters.next() == this
+            && voters.next().is_none()
     }
 
     /// Whether it was ever begun, as far as this node knows.
@@ -331,6 +340,15 @@ impl fmt::Debug for Group {
     }
 }
 
+async fn is_sole_voter(raft: &openraft::Raft<Types, Operator>) -> io::Result<bool> {
+    let this = Some(*raft.node_id());
+    let alone = raft.with_raft_state(move |state| {
+        let mut voters = state.membership_state.effective().membership().voter_ids();
+        voters.next() == this && voters.next().is_none()
+    });
+    alone.await.map_err(io::Error::other)
+}
+
 /// An election waits three times as long as the worst sync of a busy disk takes, 400 ms, at most; who
 /// leads tells so six times in that. Snapshots are asked for by us: only we know what is durable.
 fn config() -> Result<Config, openraft::ConfigError> {
@@ -344,6 +362,9 @@ fn config() -> Result<Config, openraft::ConfigError> {
         replication_lag_threshold: 1000,
         max_in_snapshot_log_to_keep: 1000,
         enable_pre_vote: Some(true),
+        // Who led and comes back in the same term does not know how much of its log was acknowledged,
+        // and would answer reads without the end of it; who is elected anew has all of it.
+        enable_leader_restore: Some(false),
         ..Config::default()
     }
     .validate()

@@ -274,6 +274,30 @@ async fn another_takes_over_and_who_was_cut_off_catches_up() {
 }
 
 #[tokio::test]
+async fn who_led_and_is_back_at_once_confirms_nothing_before_it_has_all() {
+    let mut cluster = Cluster::of(3).await;
+    for round in 0..3 {
+        let led = cluster.leader().await;
+        let group = &cluster.nodes[&led].group;
+        let (term, all) = (group.reign().unwrap().term, entries(0, (round + 1) * 20));
+        propose_all(group, &all[all.len() - 20..]).await;
+        cluster.stop(led).await;
+        cluster.start(led).await;
+        let Node { group, ledger, .. } = &cluster.nodes[&led];
+        let patience = Instant::now();
+        while group.reign().is_none_or(|reign| reign.term == term) {
+            if group.confirm().await.is_ok() {
+                assert_eq!(ledger.entries(), all);
+            }
+            assert_ne!(group.reign(), Some(Reign { leader: led, term }), "it leads on");
+            assert!(patience.elapsed() < PATIENCE, "nobody leads");
+            tokio::task::yield_now().await;
+        }
+        cluster.agree_on(&all).await;
+    }
+}
+
+#[tokio::test]
 async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
     let mut cluster = Cluster::of(1).await;
     let all = entries(0, 300);

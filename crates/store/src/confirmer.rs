@@ -115,7 +115,7 @@ impl Confirmer {
                 return partition.asked.round_over();
             }
             if let Some(guide) = guide {
-                guide.forget(group, reign);
+                guide.refute(group, reign);
             }
             ask_again_later(shared, partition, again).await;
         };

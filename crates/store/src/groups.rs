@@ -137,12 +137,16 @@ impl Groups {
     /// what it has no replica of.
     pub(crate) fn part(&self, group: GroupId) -> Part {
         let replica = self.replica(group);
-        match (replica, &self.guide) {
-            (Some(replica), None) => replica.part(),
-            (Some(replica), Some(_)) if replica.is_member() => replica.part(),
-            (_, Some(guide)) => guide.reign(group).map_or(Part::Waits, Part::Follows),
-            (None, None) => Part::Gone,
+        let Some(guide) = &self.guide else {
+            return replica.map_or(Part::Gone, |replica| replica.part());
+        };
+        match replica.filter(|replica| replica.is_member()).map(|replica| replica.part()) {
+            // It may be a member no longer, and nobody has told it.
+            Some(Part::Follows(reign)) if guide.is_refuted(group, reign) => {}
+            Some(part) => return part,
+            None => {}
         }
+        guide.reign(group).map_or(Part::Waits, Part::Follows)
     }
 
     /// Sends a call to who leads a group, behind all that were sent before, and has `done` take the answer

@@ -1,4 +1,4 @@
-//! Who leads groups that this node has no replica of.
+//! Who leads groups that this node has no replica of, or one that does not know.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::forward;
 use crate::placement::GroupId;
 
-/// Who leads groups that this node has no replica of, as one that has one told last: true until who was
+/// Who leads groups that this node has no replica of, or one that does not know, as another told last: true until who was
 /// asked to do something as the leader says otherwise.
 pub(crate) struct Guide {
     /// This node.
@@ -29,6 +29,8 @@ struct Known {
     seats: Vec<(u64, String)>,
     /// Who leads it, and where that is reached.
     leader: Option<(Reign, String)>,
+    /// The last that was not true any more when it was acted upon.
+    refuted: Option<Reign>,
     is_asking: bool,
 }
 
@@ -77,13 +79,19 @@ impl Guide {
         (*known == reign).then(|| address.clone())
     }
 
-    /// Whoever was thought to lead in that reign does not.
-    pub(crate) fn forget(&self, group: GroupId, reign: Reign) {
-        if let Some(known) = self.groups.lock().get_mut(&group)
-            && known.leader.as_ref().is_some_and(|(known, _)| *known == reign)
-        {
+    /// Whoever was thought to lead in that reign, by this or by a replica here, does not.
+    pub(crate) fn refute(&self, group: GroupId, reign: Reign) {
+        let mut groups = self.groups.lock();
+        let known = groups.entry(group).or_default();
+        known.refuted = Some(reign);
+        if known.leader.as_ref().is_some_and(|(known, _)| *known == reign) {
             known.leader = None;
         }
+    }
+
+    /// Whether who was thought to lead in that reign did not when it was asked last.
+    pub(crate) fn is_refuted(&self, group: GroupId, reign: Reign) -> bool {
+        self.groups.lock().get(&group).is_some_and(|known| known.refuted == Some(reign))
     }
 
     /// Asks one seat after the other until one knows.

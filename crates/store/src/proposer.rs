@@ -394,7 +394,7 @@ impl Proposer {
             if let Some(guide) = guide
                 && (is_lost || !again.is_empty())
             {
-                guide.forget(group, reign);
+                guide.refute(group, reign);
             }
             partition.proposals.give_back(number, again);
             answers.wake();
