@@ -44,6 +44,11 @@ pub enum Outcome<'a> {
 }
 
 impl Outcome<'_> {
+    /// Whether it is told as a `SERVER_ERROR`.
+    pub fn is_failure(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::NoMemory | Self::Failed(_))
+    }
+
     /// The same answer, borrowing nothing.
     pub fn into_owned(self) -> Outcome<'static> {
         match self {

@@ -122,10 +122,13 @@ impl<'a, B: Backend> Desk<'a, B> {
                 self.expect(keys.clone());
             }
             let Some(key) = keys.next() else {
-                self.outbox.end().put(b"END\r\n");
+                self.outbox.end_get(b"END\r\n");
                 return None;
             };
-            self.execute(key, &op, &form(key), now);
+            if self.execute(key, &op, &form(key), now) {
+                self.outbox.end_get(b"");
+                return None;
+            }
         }
         rest.start = rest.end - keys.text().len();
         Some(rest)
@@ -169,19 +172,23 @@ impl<'a, B: Backend> Desk<'a, B> {
         self.execute(key, &command.op, &command.form, now);
     }
 
+    /// Whether it could not be done, and the client was told so.
     #[inline]
-    fn execute(&mut self, key: &[u8], op: &Op<'_>, form: &Form<'_>, now: Seconds) {
+    fn execute(&mut self, key: &[u8], op: &Op<'_>, form: &Form<'_>, now: Seconds) -> bool {
+        let mut failed = false;
         let tally = Tally::of(op, form.shape);
         let (counters, end) = (self.counters, self.outbox.end());
         let landed = self.landing.take();
         let pending = self.session.execute(key, op, landed, now, |outcome| {
             counters.count(tally, &outcome);
+            failed = outcome.is_failure();
             write_reply(form, &outcome, now, end);
         });
         if let Some(pending) = pending {
             let sent = if let Op::Store(store) = op { store.value_len() } else { 0 };
             self.outbox.wait(pending, form, tally, sent);
         }
+        failed
     }
 
     fn refuse(&mut self, refusal: &Refusal<'_>, now: Seconds) -> Next {

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use larder_protocol::{Form, Key, Outcome, Seconds, Shape, write_reply};
+use larder_protocol::{Form, Key, Outcome, Output, Seconds, Shape, write_reply};
 use tokio::io::AsyncWrite;
 
 use crate::counters::{Counters, Tally};
@@ -23,22 +23,35 @@ pub(crate) struct Outbox<P> {
     weight: usize,
     /// How many bytes an answer to come may have: as many as the largest of late.
     expected: usize,
+    /// A key of the `get` whose replies come next could not be fetched: it has been told so, and no more
+    /// of it is.
+    broken: bool,
 }
 
-/// An answer that is still to come, and the replies that follow it.
+/// What is still to come, and the replies that follow it: of the keys of one `get` those of the next
+/// keys, up to its end.
 struct Waiting<P> {
-    pending: P,
-    form: OwnedForm,
-    tally: Tally,
+    owed: Owed<P>,
     /// Bytes held for it meanwhile: the value that was sent with it, or that it may bring.
     weight: usize,
     behind: Unsent,
 }
 
+/// What is still to come.
+enum Owed<P> {
+    Answer {
+        pending: P,
+        form: OwnedForm,
+        tally: Tally,
+    },
+    /// The last line of a `get` that waits for answers.
+    End(&'static [u8]),
+}
+
 impl<P> Default for Outbox<P> {
     fn default() -> Self {
         let (ready, waiting) = (Unsent::default(), VecDeque::new());
-        Self { ready, waiting, behind: 0, weight: 0, expected: 0 }
+        Self { ready, waiting, behind: 0, weight: 0, expected: 0, broken: false }
     }
 }
 
@@ -55,11 +68,27 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
     /// Keeps a place for an answer that is still to come, to a request that brought a value of
     /// `sent` bytes.
     pub(crate) fn wait(&mut self, pending: P, form: &Form<'_>, tally: Tally, sent: usize) {
-        let form = OwnedForm::new(form);
-        let weight = sent.max(self.expected);
+        let owed = Owed::Answer { pending, form: OwnedForm::new(form), tally };
+        self.push(owed, sent.max(self.expected));
+    }
+
+    /// Ends the replies to a `get` with this line, unless one of its keys cannot be fetched: then the line
+    /// that says so is the last, as clients read no further (pymemcache, libmemcached).
+    #[inline]
+    pub(crate) fn end_get(&mut self, line: &'static [u8]) {
+        match self.waiting.back() {
+            // Each get ends, so that is of this one.
+            Some(Waiting { owed: Owed::Answer { form, .. }, .. }) if form.is_value() => {
+                self.push(Owed::End(line), 0);
+            }
+            _ => self.end().put(line),
+        }
+    }
+
+    fn push(&mut self, owed: Owed<P>, weight: usize) {
         self.weight += weight;
         self.behind += self.last_len();
-        self.waiting.push_back(Waiting { pending, form, tally, weight, behind: Unsent::default() });
+        self.waiting.push_back(Waiting { owed, weight, behind: Unsent::default() });
     }
 
     /// Bytes of the replies behind the last answer to come.
@@ -114,15 +143,29 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         while self.ready.len() < MAX_UNSENT
             && let Some(first) = self.waiting.front_mut()
         {
-            let Poll::Ready(outcome) = Pin::new(&mut first.pending).poll(cx) else { break };
-            counters.count(first.tally, &outcome);
-            let before = self.ready.len();
-            write_reply(&first.form.borrow(), &outcome, now(), &mut self.ready);
-            let answer = self.ready.len() - before;
-            self.expected = answer.max(self.expected - self.expected / 8);
+            match &mut first.owed {
+                Owed::Answer { pending, form, tally } => {
+                    let Poll::Ready(outcome) = Pin::new(pending).poll(cx) else { break };
+                    counters.count(*tally, &outcome);
+                    if !self.broken {
+                        let before = self.ready.len();
+                        write_reply(&form.borrow(), &outcome, now(), &mut self.ready);
+                        let answer = self.ready.len() - before;
+                        self.expected = answer.max(self.expected - self.expected / 8);
+                        self.broken = form.is_value() && outcome.is_failure();
+                    }
+                }
+                Owed::End(line) => {
+                    if !std::mem::take(&mut self.broken) {
+                        self.ready.put(line);
+                    }
+                }
+            }
             self.weight -= first.weight;
             let behind = first.behind.len();
-            self.ready.append(&mut first.behind);
+            if !self.broken {
+                self.ready.append(&mut first.behind);
+            }
             self.waiting.pop_front();
             // What stands behind the last one was not yet counted.
             self.behind -= if self.waiting.is_empty() { 0 } else { behind };
@@ -179,6 +222,11 @@ impl OwnedForm {
             text: [form.key.text, form.flags].concat().into(),
             key_len: form.key.text.len(),
         }
+    }
+
+    /// Whether it is that of a key of a `get`.
+    fn is_value(&self) -> bool {
+        matches!(self.shape, Shape::Value { .. })
     }
 
     fn borrow(&self) -> Form<'_> {

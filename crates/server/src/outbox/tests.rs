@@ -172,6 +172,47 @@ fn who_waits_behind_a_full_buffer_is_asked_for_once_that_is_written() {
     assert_eq!(written(&mut outbox), "DELETED\r\n");
 }
 
+/// A client reads no further than the line that says so, and takes what follows for the next reply.
+#[test]
+fn a_get_of_which_a_key_cannot_be_fetched_ends_with_that() {
+    let form = |key| Form {
+        shape: Shape::Value { cas: false },
+        key: Key { text: key, base64: false },
+        ..delete_form()
+    };
+    let failed = || Outcome::Failed("out of order");
+    for broken in 0..4 {
+        let mut outbox = Outbox::default();
+        let (senders, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| later()).unzip();
+        for answer in answers {
+            outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+            // Of a key whose value was at hand.
+            outbox.end().put(b"V");
+        }
+        outbox.end_get(b"END\r\n");
+        outbox.end().put(b"MN\r\n");
+        let (next, answer) = later();
+        outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+        outbox.end_get(b"END\r\n");
+        next.send(Outcome::Miss).unwrap();
+        for (number, sender) in senders.into_iter().enumerate() {
+            sender.send(if number >= broken { failed() } else { Outcome::Miss }).unwrap();
+        }
+        let end = if broken < 3 { "SERVER_ERROR out of order" } else { "END" };
+        let whole = format!("{}{end}\r\nMN\r\nEND\r\n", "V".repeat(broken));
+        assert_eq!(written(&mut outbox), whole);
+        assert!(outbox.is_empty() && outbox.pending() == 0);
+    }
+    // What failed at once has been told by the caller.
+    let mut outbox = Outbox::default();
+    let (sender, answer) = later();
+    outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+    outbox.end().put(b"SERVER_ERROR at once\r\n");
+    outbox.end_get(b"");
+    sender.send(Outcome::Miss).unwrap();
+    assert_eq!(written(&mut outbox), "SERVER_ERROR at once\r\n");
+}
+
 #[test]
 fn large_requests_and_answers_are_not_piled_up() {
     let mut outbox: Outbox<Answer> = Outbox::default();
