@@ -175,6 +175,11 @@ impl Command {
         self.given.elapsed() >= limit
     }
 
+    /// What is left of so long.
+    pub(crate) fn left(&self, limit: Duration) -> Duration {
+        limit.saturating_sub(self.given.elapsed())
+    }
+
     /// Answers it while it is with a thread, whose own answer then comes too late.
     pub(crate) fn answer_early(&self, outcome: Outcome<'static>) -> Option<std::task::Waker> {
         self.ticket.as_ref().and_then(|ticket| ticket.answer_early(outcome))

@@ -49,8 +49,12 @@ impl Confirmer {
         }
     }
 
+    /// Sends reads to who may answer, but for those that have waited too long.
     fn send(&self, partition: &Arc<Partition>, mut reads: Vec<Command>, part: Part) {
         let shared = &self.shared;
+        let patience = self.groups.patience();
+        let late = reads.extract_if(.., |read| read.is_late(patience)).collect();
+        fail(shared, late, failure::UNCONFIRMED);
         if !matches!(part, Part::Leads(_)) {
             let strangers = reads.extract_if(.., |read| read.forwarded.is_some()).collect();
             fail(shared, strangers, failure::BOUNCED);
@@ -80,8 +84,9 @@ impl Confirmer {
             to_readers(&shared, reads);
             return partition.asked.round_over();
         }
+        let patience = self.left(&reads);
         drop(self.groups.runtime().spawn(async move {
-            if replica.confirm().await {
+            if replica.confirm(patience).await {
                 to_readers(&shared, reads);
                 partition.asked.round_over();
             } else {
@@ -97,6 +102,7 @@ impl Confirmer {
         }
         let group = partition.group;
         let body = forward::encode_reads(group, reads.iter().map(Command::asked));
+        let patience = self.left(&reads);
         let (shared, partition) = (Arc::clone(&self.shared), Arc::clone(partition));
         let guide = self.groups.guide().cloned();
         let done = async move |answer| {
@@ -120,7 +126,13 @@ impl Confirmer {
             ask_again_later(shared, partition, again).await;
         };
         // Each of ours can be written.
-        self.groups.forward(group, reign, forward::READS, body.unwrap_or_default(), done);
+        self.groups.forward(group, reign, forward::READS, body.unwrap_or_default(), patience, done);
+    }
+
+    /// How long others may take for reads: as long as the first of them may wait.
+    fn left(&self, reads: &[Command]) -> Duration {
+        let patience = self.groups.patience();
+        reads.first().map_or(patience, |read| read.left(patience))
     }
 }
 
@@ -154,11 +166,8 @@ pub(crate) fn end(
     }
 }
 
-/// Has reads of a group begin anew, but for those that have waited too long.
-pub(crate) fn ask_again(shared: &Shared, mut reads: Vec<Command>) {
-    let patience = shared.options.leader_within;
-    let late = reads.extract_if(.., |read| read.is_late(patience)).collect();
-    fail(shared, late, failure::UNCONFIRMED);
+/// Has reads of a group begin anew.
+pub(crate) fn ask_again(shared: &Shared, reads: Vec<Command>) {
     let group = reads.first().and_then(|read| shared.ways.partition(read.group));
     let Some(partition) = group else { return };
     if let Err(reads) = partition.asked.put_back(reads.into()) {

@@ -150,13 +150,14 @@ impl Groups {
     }
 
     /// Sends a call to who leads a group, behind all that were sent before, and has `done` take the answer
-    /// on another thread.
+    /// on another thread, or that there is none after so long.
     pub(crate) fn forward<F: Future<Output = ()> + Send>(
         &self,
         group: GroupId,
         reign: Reign,
         kind: u8,
         body: Bytes,
+        patience: Duration,
         done: impl FnOnce(Result<Bytes, CallError>) -> F + Send + 'static,
     ) {
         let _runtime = self.runtime.enter();
@@ -164,8 +165,6 @@ impl Groups {
         let replica = self.replica(group);
         let address = replica.and_then(|replica| replica.address(reign.leader)).or_else(known);
         let call = self.others.as_ref().zip(address).map(|(Others { peers, .. }, address)| {
-            // Who leads has patience too.
-            let patience = self.patience().saturating_mul(2);
             peers.ask(reign.leader, &address, kind, body, patience)
         });
         drop(self.runtime.spawn(async move {
@@ -253,12 +252,10 @@ impl Groups {
         let (ended, end) = mpsc::channel();
         partition.published.publish(kept.state);
         let applier = Applier::new(Arc::clone(&self.shared), Arc::clone(partition), kept, ended);
-        let (runtime, patience) = (self.runtime.clone(), self.patience());
+        let runtime = self.runtime.clone();
         let replica = match &self.others {
             None => Replica::open_alone(group, applier, log, &views, runtime),
-            Some(others) => {
-                Replica::open_among(others, seat, group, applier, log, &views, patience, runtime)
-            }
+            Some(others) => Replica::open_among(others, seat, group, applier, log, &views, runtime),
         };
         let machine = Ended(Mutex::new(end));
         let replica = replica.map_err(Error::io("go on with the log of", &self.shared.path))?;

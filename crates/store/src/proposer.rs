@@ -92,7 +92,7 @@ impl Proposer {
         match std::mem::replace(&mut course.halt, Halt::None) {
             Halt::None => {}
             Halt::Again(commands) => {
-                self.send_again(course, commands);
+                self.send(course, commands);
                 return true;
             }
             Halt::Behind(reign) => {
@@ -133,21 +133,11 @@ impl Proposer {
         }));
     }
 
-    /// Sends what was given back, but for what has waited too long.
-    fn send_again(&self, course: &mut Course, mut commands: Vec<Command>) {
+    /// Sends commands to who leads, but for those that have waited too long.
+    fn send(&self, course: &mut Course, mut commands: Vec<Command>) {
         let patience = self.groups.patience();
         let late = commands.extract_if(.., |command| command.is_late(patience)).collect();
         self.fail(late, failure::NO_LEADER);
-        if commands.is_empty() {
-            // Others may wait behind them.
-            course.partition.proposals.resume();
-        } else {
-            self.send(course, commands);
-        }
-    }
-
-    /// Sends commands to who leads.
-    fn send(&self, course: &mut Course, mut commands: Vec<Command>) {
         let partition = Arc::clone(&course.partition);
         let part = self.groups.part(partition.group);
         if part != course.part {
@@ -264,6 +254,7 @@ impl Proposer {
         drop(begun);
         let mut commands = Vec::new();
         partition.proposing.take(usize::MAX, &mut commands);
+        let patience = self.left(&commands);
         // Before it is proposed: it may be done before this thread goes on.
         partition.proposals.add(number, commands);
         let lost = self.lost(partition, &replica, number);
@@ -277,7 +268,7 @@ impl Proposer {
                 }
                 answers.wake();
             }
-            Some(entry) => replica.propose(entry, reign, lost),
+            Some(entry) => replica.propose(entry, reign, patience, lost),
             // None of ours is such.
             None => lost(Unproposed::NotLeader(None)),
         }
@@ -324,11 +315,12 @@ impl Proposer {
             return self.refuse(course, why, true);
         }
         let (told, confirmed) = oneshot::channel();
+        let patience = self.groups.patience();
         partition.proposals.pause();
         let asking = Arc::clone(partition);
         drop(self.groups.runtime().spawn(async move {
             // Who asks waits for it.
-            let _ = told.send(replica.confirm().await);
+            let _ = told.send(replica.confirm(patience).await);
             asking.proposals.resume();
         }));
         course.halt = Halt::Confirmed(why, confirmed);
@@ -375,6 +367,7 @@ impl Proposer {
         let place = Place { proposer: partition.proposer, number, follows };
         let body = forward::encode(group, reign.term, place, commands.iter().map(Command::asked));
         course.follows = number;
+        let patience = self.left(&commands);
         partition.proposals.add(number, commands);
         let done = async move |answer| {
             let commands = partition.proposals.withdraw(number);
@@ -401,7 +394,13 @@ impl Proposer {
         };
         // Each of ours can be written.
         let body = body.unwrap_or_default();
-        self.groups.forward(group, reign, forward::WRITES, body, done);
+        self.groups.forward(group, reign, forward::WRITES, body, patience, done);
+    }
+
+    /// How long a majority, or another node, may take for commands: as long as the first of them may wait.
+    fn left(&self, commands: &[Command]) -> Duration {
+        let patience = self.groups.patience();
+        commands.first().map_or(patience, |command| command.left(patience))
     }
 }
 

@@ -21,8 +21,6 @@ use crate::placement::GroupId;
 pub(crate) struct Replica {
     group: Arc<Group>,
     among_others: bool,
-    /// For how long a majority may be out of reach.
-    patience: Duration,
     runtime: Handle,
 }
 
@@ -63,12 +61,10 @@ impl Replica {
             let group = Group::open(place, log, machine, Arc::new(Nobody)).await?;
             settle(be_alone(&group).await, group).await
         })?;
-        let (group, patience) = (Arc::new(group), Duration::MAX);
-        Ok(Self { group, among_others: false, patience, runtime })
+        Ok(Self { group: Arc::new(group), among_others: false, runtime })
     }
 
     /// Takes part in a group of several, who may not be there yet.
-    #[expect(clippy::too_many_arguments, reason = "each is another thing, and there is one caller")]
     pub(crate) fn open_among(
         others: &Others,
         seat: Seat,
@@ -76,7 +72,6 @@ impl Replica {
         machine: impl Machine,
         log: GroupLog,
         views: &Path,
-        patience: Duration,
         runtime: Handle,
     ) -> io::Result<Self> {
         let node = others.node;
@@ -89,8 +84,7 @@ impl Replica {
             }
             settle(be_node(&group, others, seat).await, group).await
         })?;
-        let group = Arc::new(group);
-        Ok(Self { group, among_others: true, patience, runtime })
+        Ok(Self { group: Arc::new(group), among_others: true, runtime })
     }
 
     /// The group, for those who reach it by the network.
@@ -110,17 +104,17 @@ impl Replica {
     }
 
     /// Proposes an entry in this reign, behind all that was proposed before. `lost` is told, on another
-    /// thread, if the machine will not do it, or may not.
+    /// thread, if the machine will not do it, or may not, or has not after so long.
     pub(crate) fn propose(
         &self,
         entry: Bytes,
         reign: Reign,
+        patience: Duration,
         lost: impl FnOnce(Unproposed) + Send + 'static,
     ) {
         let mut lost = Lost(Some(lost));
         match self.runtime.block_on(self.group.propose(entry, reign)) {
             Ok(done) => {
-                let patience = self.patience;
                 drop(self.runtime.spawn(async move {
                     match timeout(patience, done).await {
                         Ok(Ok(())) => lost.is_not(),
@@ -154,10 +148,9 @@ impl Replica {
     }
 
     /// Whether all that was acknowledged before this was called is in the machine. Returns when that is
-    /// known.
-    pub(crate) async fn confirm(&self) -> bool {
-        self.leads_alone()
-            || matches!(timeout(self.patience, self.group.confirm()).await, Ok(Ok(())))
+    /// known, or is not after so long.
+    pub(crate) async fn confirm(&self, patience: Duration) -> bool {
+        self.leads_alone() || matches!(timeout(patience, self.group.confirm()).await, Ok(Ok(())))
     }
 
     /// Makes the machine durable.
