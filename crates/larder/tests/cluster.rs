@@ -250,6 +250,8 @@ fn nodes_come_and_go_by_ctl_while_clients_are_served() {
     }
     let removed = stores.ctl("remove db1");
     assert!(removed.status.success(), "{removed:?}");
+    // It learns of it while it runs.
+    stores.running.get_mut(&1).unwrap().line(Stream::Err, "does not let this node take part");
     stores.kill(1);
     let table = stores.ctl("status").out;
     assert!(table.contains("3 nodes") && !table.contains("db1"), "{table}");

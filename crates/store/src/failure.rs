@@ -13,6 +13,9 @@ pub(crate) const UNCONFIRMED: &str = "not read: no node of the group leads, try 
 /// The disk failed under an earlier write; this one was not begun.
 pub(crate) const POISONED: &str =
     "not written: an earlier disk write failed, restart the store and look at its log";
+/// The node was removed; this write was not begun.
+pub(crate) const REMOVED: &str =
+    "not written: this node is not of the cluster any more, ask another and look at its log";
 /// The disk has not answered this write for long; it may or may not come to be.
 pub(crate) const HANGS: &str =
     "outcome unknown: the disk hangs, the write may still be done, see the store's log";
@@ -51,7 +54,7 @@ pub(crate) const BOUNCED: &str = "not done: another node leads";
 pub(crate) const WRITES: &str = "not done: the fetch writes";
 
 /// By their places here nodes tell each other what failed: another is added at the end.
-const ALL: [&str; 18] = [
+const ALL: [&str; 19] = [
     UNKNOWN,
     LOST,
     NO_LEADER,
@@ -70,6 +73,7 @@ const ALL: [&str; 18] = [
     BOUNCED,
     WRITES,
     SENSELESS,
+    REMOVED,
 ];
 
 /// The number of a failure, for another node.

@@ -103,8 +103,8 @@ impl Health {
         self.room.store(room, Ordering::Relaxed);
         let reserve = self.reserve.load(Ordering::Relaxed);
         self.full.store(room < reserve, Ordering::Release);
-        if self.is_poisoned() {
-            Admission::Nothing(failure::POISONED)
+        if let Some(why) = self.poisoned() {
+            Admission::Nothing(why)
         } else if room < reserve - reserve / 4 {
             Admission::Nothing(failure::FULL)
         } else if room < reserve {
@@ -112,6 +112,14 @@ impl Health {
         } else {
             Admission::All
         }
+    }
+
+    /// What is told to who would write, if nothing is written any more.
+    pub(crate) fn poisoned(&self) -> Option<&'static str> {
+        self.is_poisoned().then(|| match self.failure.lock().as_deref() {
+            Some(Error::Member { .. }) => failure::REMOVED,
+            _ => failure::POISONED,
+        })
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {

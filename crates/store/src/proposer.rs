@@ -178,8 +178,7 @@ impl Proposer {
             }
             Part::Gone => {
                 partition.proposing.begin(&mut commands);
-                let poisoned = self.shared.health.is_poisoned();
-                let why = if poisoned { failure::POISONED } else { failure::NO_LEADER };
+                let why = self.shared.health.poisoned().unwrap_or(failure::NO_LEADER);
                 self.refuse_when_known(course, why);
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::node::{absolute, given, integer, number, path};
-use super::{Endpoint, NodeConfig, Setting};
+use super::{Endpoint, NodeConfig, Note, Setting};
 use crate::failure::Failure;
 use crate::flags::MemberFlags;
 use crate::flags::value::Port;
@@ -45,10 +45,16 @@ pub(crate) struct MemberConfig {
 }
 
 impl MemberConfig {
-    /// Resolves `flags`; nothing if the node is alone.
-    pub(crate) fn resolve(flags: &MemberFlags, node: &NodeConfig) -> Result<Option<Self>, Failure> {
+    /// Resolves `flags`, and adds to `notes` what of them does nothing; nothing if the node is alone.
+    pub(crate) fn resolve(
+        flags: &MemberFlags,
+        node: &NodeConfig,
+        notes: &mut Vec<Note>,
+    ) -> Result<Option<Self>, Failure> {
         let Some(listen) = flags.peer_listen.as_deref().filter(|listen| !listen.is_empty()) else {
-            return alone(flags).map(|()| None);
+            alone(flags)?;
+            notes.extend(useless_alone(flags));
+            return Ok(None);
         };
         let wrong = |why: String| Failure::usage(format!("--peer-listen {listen}: {why}"));
         let listen = Endpoint::single(listen, PEER_PORT).map_err(wrong)?;
@@ -125,6 +131,22 @@ fn alone(flags: &MemberFlags) -> Result<(), Failure> {
         ))),
         None => Ok(()),
     }
+}
+
+/// What a node alone does not heed, though it is not wrong: another line makes it one of a cluster.
+fn useless_alone(flags: &MemberFlags) -> impl Iterator<Item = Note> {
+    let said = [
+        (flags.cluster.as_deref().is_some_and(|name| name != CLUSTER), "--cluster"),
+        (given(flags.cluster_secret_file.as_deref()).is_some(), "--cluster-secret-file"),
+        (filled(flags.client_address.as_deref()).is_some(), "--client-address"),
+        (filled(flags.zone.as_deref()).is_some(), "--zone"),
+        (number(flags.groups, GROUPS) != GROUPS, "--groups"),
+        (number(flags.replicas, REPLICAS) != REPLICAS, "--replicas"),
+    ];
+    said.into_iter().filter(|(said, _)| *said).map(|(_, flag)| Note {
+        text: format!("{flag}: without --peer-listen the node is alone; ignored"),
+        warning: true,
+    })
 }
 
 fn client_address(flags: &MemberFlags, node: &NodeConfig) -> Result<String, Failure> {

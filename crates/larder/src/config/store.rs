@@ -41,7 +41,7 @@ impl StoreConfig {
         let memory_limit_mb = flags.node.memory_limit.unwrap_or(256);
         let reserve = flags.reserve.unwrap_or(Reserve::Auto);
         let (node, mut notes) = NodeConfig::resolve(&flags.node, sources, PORT, memory_limit_mb)?;
-        let member = MemberConfig::resolve(&flags.member, &node)?;
+        let member = MemberConfig::resolve(&flags.member, &node, &mut notes)?;
         let state = state_directory.and_then(|list| list.split(':').next());
         let data_dir = match (given(flags.data_dir.as_deref()), state.filter(|dir| !dir.is_empty()))
         {

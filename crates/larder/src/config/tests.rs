@@ -247,6 +247,21 @@ fn a_store_takes_the_flags_of_memcachedb_that_are_not_memcacheds() {
 }
 
 #[test]
+fn a_store_alone_says_which_flags_of_a_cluster_it_does_not_heed() {
+    let line = "--replicas 5 --groups 8 --zone a --cluster shop --cluster-secret-file /s \
+                --client-address a:1";
+    let (config, notes, sources) = store(line, None).unwrap();
+    assert!(config.member.is_none());
+    assert_eq!(notes.len(), 6, "{notes:?}");
+    assert!(notes.iter().all(|note| note.warning && note.text.contains("--peer-listen")));
+    // What it prints of itself is nothing to warn of.
+    let text = print("store", &config.settings(), &sources, &[]);
+    let (_dir, path) = written(&text);
+    let (_, notes, _) = store(&format!("--config {path}"), None).unwrap();
+    assert!(notes.is_empty(), "{notes:?}");
+}
+
+#[test]
 fn a_store_keeps_the_reserve_it_is_given() {
     assert_eq!(store("", None).unwrap().0.reserve, Reserve::Auto);
     for (line, reserve, printed) in [

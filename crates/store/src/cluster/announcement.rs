@@ -37,27 +37,30 @@ pub(super) fn locate(peers: &Peers, placement: &Placement) {
 }
 
 /// Has the others know this node as it is now. What it knows itself may be old, and that it belongs to
-/// the cluster still: so it asks until it hears.
+/// the cluster still: so it asks until it hears, and now and then after that, as nobody tells a node that
+/// it was removed.
 pub(super) async fn announce(local: Arc<Local>, member: Member) {
     let here = Call::Here { address: member.peer_address.clone() };
     let request = Request::Move(local.node(), member);
     let mut pause = SHORTEST;
+    let mut is_known = false;
     loop {
-        for node in local.others() {
-            // Who does not answer is told the next time, or by the placement.
+        // Who does not answer is told the next time, or by the placement.
+        for node in local.others().into_iter().filter(|_| !is_known) {
             let _ = local.call(node, &here, SHORTEST).await;
         }
         match announce_once(&local, &request).await {
-            Ok(()) => return,
+            Ok(()) => (is_known, pause) = (true, AGAIN),
             Err(No::Refused(why)) => {
                 warn!("the cluster does not let this node take part any more: {why}");
                 let _ = local.refusal.set(why);
                 return;
             }
+            Err(_) if is_known => {}
             Err(no) => info!("the cluster does not know yet where this node is: {no}"),
         }
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST);
+        pause = (pause * 2).min(if is_known { AGAIN } else { LONGEST });
     }
 }
 
@@ -83,3 +86,4 @@ async fn announce_once(local: &Local, request: &Request) -> Result<(), No> {
 const PATIENCE: Duration = Duration::from_secs(10);
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
+const AGAIN: Duration = Duration::from_secs(15);
