@@ -26,12 +26,14 @@ impl fmt::Display for PeerId {
 #[derive(Clone, Debug)]
 pub struct Credentials {
     pub(crate) cluster: Arc<str>,
+    /// 0 for who does not belong to it.
+    pub(crate) cluster_id: u64,
     pub(crate) node: PeerId,
     pub(crate) secret: Secret,
 }
 
 impl Credentials {
-    /// For a node of `cluster`. All of its nodes have the same secret.
+    /// For who does not belong to `cluster`, or not yet, but has the secret that all its nodes have.
     ///
     /// # Errors
     ///
@@ -42,6 +44,13 @@ impl Credentials {
                 return Err(BadCredentials::Name { len: name.len() });
             }
         }
-        Ok(Self { cluster: cluster.into(), node, secret })
+        Ok(Self { cluster: cluster.into(), cluster_id: 0, node, secret })
+    }
+
+    /// For a node of that one among all clusters of the name: a number drawn when it was founded, not 0.
+    /// Nodes of two never connect, even if both have the same secret.
+    #[must_use]
+    pub fn of_cluster(self, cluster_id: u64) -> Self {
+        Self { cluster_id, ..self }
     }
 }

@@ -20,6 +20,8 @@ pub(crate) enum Failure {
         ours: Box<str>,
         theirs: Box<str>,
     },
+    /// Both are of clusters of this name.
+    SecondCluster(Box<str>),
     WrongSecret,
     WrongNode {
         wanted: u64,
@@ -50,6 +52,11 @@ impl fmt::Display for Failure {
                 f,
                 "it belongs to the cluster {theirs:?}, this node to {ours:?}: check the address and \
                  the cluster name of both"
+            ),
+            Self::SecondCluster(name) => write!(
+                f,
+                "it belongs to another cluster that is called {name:?} too: one of the two was founded \
+                 by mistake, see larder ctl store status on both"
             ),
             Self::WrongSecret => f.write_str(
                 "it has another cluster secret: give all nodes of a cluster the same one",

@@ -67,6 +67,9 @@ async fn meet(
         let (ours, theirs) = (me.cluster.as_ref().into(), hello.cluster.as_ref().into());
         return Err(Failure::WrongCluster { ours, theirs });
     }
+    if hello.cluster_id != me.cluster_id && hello.cluster_id != 0 && me.cluster_id != 0 {
+        return Err(Failure::SecondCluster(hello.cluster.as_ref().into()));
+    }
     let (dialer, listener) = match role {
         Role::Dialer => (sent, received),
         Role::Listener => (received, sent),

@@ -16,7 +16,7 @@ pub(crate) const VERSION: u8 = 1;
 const MAGIC: &[u8] = b"larder\0";
 
 /// The longest that follows the length: two names of 255 bytes.
-const MAX_LEN: usize = 48 + 2 * 256;
+const MAX_LEN: usize = 56 + 2 * 256;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -25,6 +25,7 @@ pub(crate) struct Hello {
     pub(crate) patience_ms: u32,
     pub(crate) node: PeerId,
     pub(crate) nonce: [u8; 32],
+    pub(crate) cluster_id: u64,
     pub(crate) cluster: Arc<str>,
 }
 
@@ -35,6 +36,7 @@ impl Hello {
             patience_ms: u32::try_from(settings.patience.as_millis()).unwrap_or(u32::MAX),
             node: me.node.clone(),
             nonce,
+            cluster_id: me.cluster_id,
             cluster: Arc::clone(&me.cluster),
         }
     }
@@ -49,6 +51,7 @@ impl Hello {
         rest.put_u32_le(self.patience_ms);
         rest.put_u64_le(self.node.id);
         rest.put_slice(&self.nonce);
+        rest.put_u64_le(self.cluster_id);
         for name in [&self.cluster, &self.node.name] {
             // `Credentials` has seen to it that they are no longer.
             rest.put_u8(u8::try_from(name.len()).unwrap_or(u8::MAX));
@@ -91,10 +94,12 @@ impl Hello {
         let id = rest.try_get_u64_le().ok()?;
         let mut nonce = [0; 32];
         rest.try_copy_to_slice(&mut nonce).ok()?;
+        let cluster_id = rest.try_get_u64_le().ok()?;
         let cluster = decode_name(&mut rest)?;
         let name = decode_name(&mut rest)?;
+        let node = PeerId { id, name };
         let whole = rest.is_empty();
-        whole.then_some(Self { max_body, patience_ms, node: PeerId { id, name }, nonce, cluster })
+        whole.then_some(Self { max_body, patience_ms, node, nonce, cluster_id, cluster })
     }
 }
 

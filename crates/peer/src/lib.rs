@@ -33,6 +33,7 @@
 //! | patience | 4 | how long a silence this side bears, in milliseconds |
 //! | node id | 8 | |
 //! | nonce | 32 | random, never used twice |
+//! | cluster id | 8 | drawn when the cluster was founded; 0 of who does not belong to it |
 //! | cluster | 1 + n | its length, and its name in UTF-8 |
 //! | node name | 1 + n | likewise |
 //!

@@ -544,7 +544,8 @@ impl Place {
         let admission = charter.admission.ok_or_else(|| wrong("it was not let in".to_owned()))?;
         let me = PeerId { id: admission.node, name: node.name.as_str().into() };
         let credentials = Credentials::new(&node.cluster, me, node.secret.clone())
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|error| wrong(error.to_string()))?
+            .of_cluster(admission.cluster_id);
         let address = node.peer_address.clone();
         let place = Self::of_node(credentials, admission.node, address, listener, runtime)?;
         Ok(Self { node: Some((node, charter)), ..place })

@@ -54,6 +54,20 @@ async fn who_does_not_belong_together_is_told_so_on_both_sides() {
     assert!(listener.contains(r#"cluster "staging\n", this node to "test": check"#), "{listener}");
 }
 
+#[tokio::test]
+async fn nodes_of_two_clusters_of_one_name_do_not_connect_and_strangers_do() {
+    let of = |node, cluster_id| credentials(node).of_cluster(cluster_id);
+    let (dialer, listener) = pair(of(1, 7), of(2, 8)).await;
+    for side in [dialer, listener] {
+        let told = side.unwrap_err().to_string();
+        assert!(told.contains(r#"another cluster that is called "test" too"#), "{told}");
+    }
+    for (dialer, listener) in [(7, 7), (0, 7), (7, 0)] {
+        let (dialer, listener) = pair(of(1, dialer), of(2, listener)).await;
+        assert!(dialer.is_ok() && listener.is_ok());
+    }
+}
+
 /// The dialer's side of a meeting, byte by byte, with a listener that is of node 2.
 struct Bare {
     stream: DuplexStream,
@@ -152,17 +166,18 @@ fn the_bytes_are_those_of_the_documentation() {
     };
     let hello = |id, nonce| {
         let settings = Settings { max_body: 0x0102_0304, ..Settings::default() };
-        Hello::new(&credentials(id), &settings, [nonce; 32]).encode()
+        Hello::new(&credentials(id).of_cluster(0x0908), &settings, [nonce; 32]).encode()
     };
     let (dialer, listener) = (hello(1, 0xaa), hello(2, 0xbb));
     let expected = [
         "6c617264657200",
         "01",
-        "3c00",
+        "4400",
         "04030201",
         "d0070000",
         "0100000000000000",
         &"aa".repeat(32),
+        "0809000000000000",
         "04",
         "74657374",
         "06",
@@ -175,16 +190,16 @@ fn the_bytes_are_those_of_the_documentation() {
             .map(|purpose| derive(purpose).to_hex());
     // These are what Python's blake3 has for them.
     let expected = [
-        "ea856d32da4aa48cc057e7c1dc7181aacf4be109da80b90d6336794ac8f75e02",
-        "427f3e0c04036bf8955b5cc587a31b249478051ead611cbbd342215bafed672a",
-        "a095669d379e862c4de6f75d37b3f0611ddd7588f44092c069bf9b0ebc5b1ef9",
-        "14f1709bf30a6cb897b435e3079d424e0901487f6fa6b9efbd9e95063551a490",
+        "b5f2cf9c7821cd2b8ab78040f908ce41ba21e3f3c62ec2ecace725642c56ea4e",
+        "0db53fc52e2344994fee5851f6664ce38f30236e9a918656311fcdf89376c3c4",
+        "b8f1450e4c738e517e39dd421e6b2034ccfc12dc6b1db65138349f0a4b9b147f",
+        "177b9e23abe4e1519bb6c43a632dd54ae26198d22954c851da32c96fd851ea8b",
     ];
     assert_eq!(secrets.map(|secret| secret.to_string()), expected);
     let frame = crate::frame::Frame { call: 0x0807, kind: 9, body: "body".into() };
     let mut seal = Seal::new(derive(Purpose::DialerKey));
     let header = frame.header();
     assert_eq!(header[..], bytes("1d000000070800000000000009"));
-    assert_eq!(seal.tag(&[&header, &frame.body])[..], bytes("cc0a029bf138f45243741b8a98a2c541"));
-    assert_eq!(seal.tag(&[&header, &frame.body])[..], bytes("52ec0258d0a72177b10771365578909c"));
+    assert_eq!(seal.tag(&[&header, &frame.body])[..], bytes("7f57aaed90383db70990a3ef409e19f4"));
+    assert_eq!(seal.tag(&[&header, &frame.body])[..], bytes("65338ea4e6d170bce3f5db03e0bc04aa"));
 }

@@ -62,9 +62,9 @@ pub(crate) async fn arrive(
     Ok(charter)
 }
 
-/// A number that nobody else draws.
+/// A number that nobody else draws, and not 0.
 pub(crate) fn draw() -> u64 {
-    RandomState::new().hash_one(())
+    RandomState::new().hash_one(()).max(1)
 }
 
 fn refuse_senseless(groups: usize, replicas: usize) -> Result<u16, Error> {
