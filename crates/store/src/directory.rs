@@ -205,7 +205,7 @@ impl Directory {
     /// Notes of which groups there are replicas, durably.
     pub(crate) fn note_seats(&self, seats: &BTreeMap<GroupId, Seat>) -> Result<(), Error> {
         let line = |(group, seat): (&GroupId, &Seat)| format!("{group} {}\n", seat.name());
-        replace(&self.path.join(SEATS), &seats.iter().map(line).collect::<String>())?;
+        replace(&self.path.join(SEATS), seats.iter().map(line).collect::<String>())?;
         sync(&self.path)
     }
 
@@ -228,18 +228,18 @@ impl Directory {
     ) -> Result<(), Error> {
         let _alone = self.noting.lock();
         let line = |(group, sequence)| format!("{group} {sequence}\n");
-        replace(&self.path.join(WATERMARK), &watermarks().into_iter().map(line).collect::<String>())
+        replace(&self.path.join(WATERMARK), watermarks().into_iter().map(line).collect::<String>())
     }
 
     /// Notes what time it is. A note that is lost makes the next opening careful, and no more.
     pub(crate) fn note_clock(&self, now: Seconds) -> Result<(), Error> {
-        replace(&self.path.join(CLOCK), &format!("{now}\n"))
+        replace(&self.path.join(CLOCK), format!("{now}\n"))
     }
 
     /// Notes for how long which time has been doubted, so that it adds up over restarts.
     pub(crate) fn note_doubt(&self, doubt: Doubt) -> Result<(), Error> {
         let Doubt { noted, told, secs } = doubt;
-        replace(&self.path.join(DOUBT), &format!("{} {told} {secs}\n", noted.unwrap_or(0)))
+        replace(&self.path.join(DOUBT), format!("{} {told} {secs}\n", noted.unwrap_or(0)))
     }
 
     /// Removes that note, which counts for nothing anyway once `CLOCK` has changed.
@@ -264,7 +264,7 @@ impl Directory {
         fs::create_dir(&new).map_err(Error::io("create", &new))?;
         copy::copy(&data, &new.join(DATA))?;
         let of = new.join(OF);
-        replace(&of, &self.identity()?)?;
+        replace(&of, self.identity()?)?;
         sync(&new)?;
         fs::rename(&new, &kept).map_err(Error::io("move", &new))?;
         sync(&self.path)
@@ -354,7 +354,7 @@ impl Directory {
         let marker = self.path.join(MARKER);
         if !there(&marker)? {
             let groups = self.groups;
-            replace(&marker, &format!("larder store\nformat {FORMAT}\ngroups {groups}\n"))?;
+            replace(&marker, format!("larder store\nformat {FORMAT}\ngroups {groups}\n"))?;
             sync(&self.path)?;
         }
         let bytes = fs::read(&marker).map_err(Error::io("read", &marker))?;
@@ -483,12 +483,12 @@ fn acquire(lock: &File, path: &Path) -> Result<(), Error> {
 }
 
 /// Replaces a file's content so that a crash leaves the old or the new, and no mixture.
-fn replace(path: &Path, content: &str) -> Result<(), Error> {
+pub(crate) fn replace(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Error> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);
     let mut file = File::create(&new).map_err(Error::io("create", &new))?;
-    file.write_all(content.as_bytes()).map_err(Error::io("write", &new))?;
+    file.write_all(content.as_ref()).map_err(Error::io("write", &new))?;
     file.sync_all().map_err(Error::io("sync", &new))?;
     fs::rename(&new, path).map_err(Error::io("move", &new))
 }
@@ -506,7 +506,8 @@ fn there(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(Error::io("look at", path))
 }
 
-fn sync(directory: &Path) -> Result<(), Error> {
+/// Makes durable which files a directory has.
+pub(crate) fn sync(directory: &Path) -> Result<(), Error> {
     #[cfg(test)]
     unsynced::check(directory)?;
     File::open(directory).and_then(|file| file.sync_all()).map_err(Error::io("sync", directory))

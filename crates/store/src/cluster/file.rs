@@ -6,14 +6,15 @@
 //! | checksum | 8 | of version and content, XXH3, little-endian |
 //! | content | rest | postcard |
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::directory;
 use crate::error::Error;
 
 /// What a file holds; `None` if there is none.
@@ -38,17 +39,9 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path, version: u8) -> Result<Opti
 pub(crate) fn write(path: &Path, version: u8, content: &impl Serialize) -> Result<(), Error> {
     let content = postcard::to_stdvec(content).map_err(io::Error::other);
     let content = content.map_err(Error::io("write", path))?;
-    let new = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(&[version])?;
-        file.write_all(&checksum_of(version, &content).to_le_bytes())?;
-        file.write_all(&content)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
-    };
-    write().map_err(Error::io("write", path))
+    let checksum = checksum_of(version, &content).to_le_bytes();
+    directory::replace(path, [&[version], &checksum[..], &content].concat())?;
+    path.parent().map_or(Ok(()), directory::sync)
 }
 
 fn checksum_of(version: u8, content: &[u8]) -> u64 {
