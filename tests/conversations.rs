@@ -13,7 +13,7 @@ use crate::process::{Memcached, Version};
 use crate::wire::{PATIENCE, Silence, Wire};
 
 /// The table, by what it is about.
-const TABLE: [(&str, &str); 12] = [
+const TABLE: [(&str, &str); 13] = [
     ("storage", include_str!("conversations/storage.txt")),
     ("retrieval", include_str!("conversations/retrieval.txt")),
     ("arithmetic", include_str!("conversations/arithmetic.txt")),
@@ -25,6 +25,7 @@ const TABLE: [(&str, &str); 12] = [
     ("meta_set", include_str!("conversations/meta_set.txt")),
     ("meta_delete", include_str!("conversations/meta_delete.txt")),
     ("meta_arithmetic", include_str!("conversations/meta_arithmetic.txt")),
+    ("memcachedb", include_str!("conversations/memcachedb.txt")),
     ("differences", include_str!("conversations/differences.txt")),
 ];
 

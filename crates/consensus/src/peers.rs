@@ -71,6 +71,11 @@ impl Peers {
         }
         link.call(kind, body, deadline)
     }
+
+    /// Whether a link to a node is open. There is none before it is asked something.
+    pub fn is_connected(&self, node: u64) -> bool {
+        self.links.lock().get(&node).is_some_and(|(_, link)| link.stats().connected)
+    }
 }
 
 impl Transport for Peers {

@@ -2,6 +2,7 @@
 
 mod cache;
 mod engine;
+mod memcachedb;
 mod store;
 
 pub use cache::CacheBackend;

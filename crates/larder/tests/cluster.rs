@@ -266,6 +266,61 @@ fn nodes_come_and_go_by_ctl_while_clients_are_served() {
 }
 
 #[test]
+fn memcachedbs_commands_are_about_the_whole_cluster() {
+    let mut stores = Stores::start(3);
+    let mut client = stores.client(1);
+    for number in 0..30 {
+        client.set_at_last(&format!("key{number:02}"), "v");
+    }
+    for node in 1..=3 {
+        let mut client = stores.client(node);
+        let mut listed = |ask: &str, end: &str| {
+            let mut lines = vec![client.ask(ask)];
+            while lines.last().is_some_and(|line| line != end) {
+                lines.push(client.line());
+            }
+            lines.pop();
+            lines
+        };
+        let items = listed("rget key05 key99 1 0 10\r\n", "END");
+        let expected = (6..16).flat_map(|number| [format!("VALUE key{number:02} 0 1"), "v".into()]);
+        assert_eq!(items, expected.collect::<Vec<_>>());
+        assert_eq!(listed("db_checkpoint\r\n", "OK"), [""; 0]);
+        let rep = listed("stats rep\r\n", "END");
+        assert!(rep.contains(&"STAT st_nsites 3".to_owned()), "{rep:?}");
+        let config = listed("stats repcfg\r\n", "END").join("\n");
+        assert_eq!(
+            config,
+            "STAT rep_ack_policy 6\nSTAT rep_ack_timeout 2000000\nSTAT rep_nsites 3"
+        );
+        until("all are known, and who leads", || {
+            let sites = listed("stats repms\r\n", "END");
+            let [own, others @ ..] = &sites[..] else { panic!("nobody") };
+            let peer = stores.peer(node);
+            assert!(own.starts_with(&format!("STAT site-00 {peer}/")) && own.ends_with("/--"));
+            let linked = others.iter().filter(|site| site.ends_with("/CONNECTED")).count();
+            let led = sites.iter().any(|site| site.contains("/MASTER/"));
+            (linked == 2 && led).then_some(())
+        });
+    }
+    stores.kill(2);
+    until("it is missed", || {
+        let mut client = stores.client(3);
+        let own = client.ask("stats repms\r\n");
+        assert!(own.starts_with("STAT site-00 "), "{own}");
+        let sites = [client.line(), client.line()];
+        let gone = format!("{}/CLIENT/DISCONNECTED", stores.peer(2));
+        sites.iter().any(|site| site.ends_with(&gone)).then_some(())
+    });
+    let mut client = stores.client(3);
+    until("its groups are led by another", || {
+        let first = client.ask("rget a z 0 0 1\r\n");
+        let rest = first.starts_with("VALUE key00").then(|| [client.line(), client.line()])?;
+        (rest[1] == "END").then_some(())
+    });
+}
+
+#[test]
 fn what_is_wrong_is_said_and_what_to_write_instead() {
     let place = TempDir::new().unwrap();
     let secret = place.path().join("secret");

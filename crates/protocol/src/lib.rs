@@ -11,20 +11,23 @@
 //! - `number`: decimal numbers, on the wire and in values
 //! - `op`: what a command asks of one item
 //! - `rules`: what that does, given the item there is
-//! - `request`: a request, parsed
+//! - `request`, `interval`: a request, parsed; the keys that `rget` names
 //! - `parse`: from bytes to requests, in one pass
 //! - `meta`: the flags of the meta commands
 //! - `ahead`: a glance at the keys of requests that follow
+//! - `page`: items in the order of their keys
 //! - `reply`: from answers to bytes
 //! - [`response`]: from a server's bytes to answers, for clients
 //! - [`encode`]: requests, written, for clients
 mod ahead;
 pub mod encode;
 mod exptime;
+mod interval;
 mod item;
 mod meta;
 mod number;
 mod op;
+mod page;
 mod parse;
 mod reply;
 mod request;
@@ -33,9 +36,11 @@ mod rules;
 
 pub use ahead::keys_ahead;
 pub use exptime::Exptime;
+pub use interval::Interval;
 pub use item::{Header, Item, Landing, Marks, Pieces, Piecewise, Seconds, Value};
 pub use number::{Decimal, parse_i64, parse_u32, parse_u64};
 pub use op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
+pub use page::{Listed, Page};
 pub use parse::{Limits, Parsed, parse, parse_landed};
 pub use reply::{Output, write_reply};
 pub use request::{

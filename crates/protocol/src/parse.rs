@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::exptime::Exptime;
+use crate::interval::Interval;
 use crate::meta;
 use crate::number::{parse_i64, parse_u32, parse_u64};
 use crate::op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
@@ -377,6 +378,10 @@ fn other<'a>(name: &[u8], mut arguments: &'a [u8]) -> Request<'a> {
             Some(megabytes) => Request::CacheMemlimit { megabytes, quiet },
             None => refused("ERROR", quiet),
         },
+        b"rget" if !quiet => {
+            Interval::parse(whole).map_or_else(|| refused("ERROR", false), Request::Range)
+        }
+        b"db_checkpoint" | b"db_archive" if last_token(whole).is_empty() => Request::Checkpoint,
         b"shutdown" => match first() {
             None | Some(b"graceful") => Request::Shutdown,
             Some(_) => refused("CLIENT_ERROR invalid shutdown mode", quiet),

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 
 use crate::item::{Marks, Seconds, Value};
+use crate::page::Page;
 use crate::request::{BASE64, Form, Key, MAX_KEY_LEN, Shape, next_token};
 use crate::rules::{Counted, Hit, Outcome};
 
@@ -31,7 +32,10 @@ impl Output for Vec<u8> {
 #[inline]
 pub fn write_reply(form: &Form<'_>, outcome: &Outcome<'_>, now: Seconds, out: &mut impl Output) {
     match (form.shape, outcome) {
-        (Shape::Value { cas }, Outcome::Hit(hit)) => value(form.key.text, hit, cas, out),
+        (Shape::Value { cas }, Outcome::Hit(hit)) => {
+            let cas = cas.then_some(hit.before.cas);
+            value(form.key.text, hit.before.client_flags, cas, &hit.value, out);
+        }
         (Shape::Value { .. }, Outcome::Miss) => {}
         (Shape::MetaGet { value, unless_cas }, Outcome::Hit(hit)) => {
             let value = value && unless_cas != Some(hit.before.cas);
@@ -50,27 +54,44 @@ pub fn write_reply(form: &Form<'_>, outcome: &Outcome<'_>, now: Seconds, out: &m
             meta_code(form, outcome, out);
         }
         (Shape::MetaDebug, Outcome::Miss) => out.put(b"EN\r\n"),
+        (_, Outcome::Listed(page)) => list(page, out),
         (_, outcome) => line(form, outcome, out),
     }
 }
 
 /// `VALUE <key> <flags> <bytes> [<cas unique>]` and the value.
 #[inline]
-fn value(key: &[u8], hit: &Hit<'_>, cas: bool, out: &mut impl Output) {
+fn value(
+    key: &[u8],
+    client_flags: u32,
+    cas: Option<u64>,
+    value: &Value<'_>,
+    out: &mut impl Output,
+) {
     let mut number = itoa::Buffer::new();
     out.put(b"VALUE ");
     out.put(key);
     out.put(b" ");
-    out.put(number.format(hit.before.client_flags).as_bytes());
+    out.put(number.format(client_flags).as_bytes());
     out.put(b" ");
-    out.put(number.format(hit.value.len()).as_bytes());
-    if cas {
+    out.put(number.format(value.len()).as_bytes());
+    if let Some(cas) = cas {
         out.put(b" ");
-        out.put(number.format(hit.before.cas).as_bytes());
+        out.put(number.format(cas).as_bytes());
     }
     out.put(b"\r\n");
-    out.put_value(&hit.value);
+    out.put_value(value);
     out.put(b"\r\n");
+}
+
+/// The items of a range, and `END` if that is its end.
+fn list(page: &Page, out: &mut impl Output) {
+    for item in &page.items {
+        value(&item.key, item.client_flags, None, &Value::Shared(item.value.clone()), out);
+    }
+    if page.after.is_none() {
+        out.put(b"END\r\n");
+    }
 }
 
 /// The answers that are one line of words, and the errors of all commands.
@@ -84,13 +105,17 @@ fn line(form: &Form<'_>, outcome: &Outcome<'_>, out: &mut impl Output) {
         (Outcome::NotStored, _) => b"NOT_STORED",
         (Outcome::Exists, _) => b"EXISTS",
         (Outcome::NotFound | Outcome::Miss, _) => b"NOT_FOUND",
-        (Outcome::Deleted, Shape::Flushed) => b"OK",
+        (Outcome::Deleted, Shape::Flushed) | (Outcome::Done, _) => b"OK",
+        // MemcacheDB says no more.
+        (Outcome::Failed(_), Shape::Checkpoint) => b"ERROR",
         (Outcome::Deleted, _) => b"DELETED",
         (Outcome::Hit(_), _) => b"TOUCHED",
         (Outcome::Counted(counted), _) => {
             out.put(itoa::Buffer::new().format(counted.number).as_bytes());
             b""
         }
+        // Written above.
+        (Outcome::Listed(_), _) => return,
         (Outcome::NotANumber, _) => b"CLIENT_ERROR cannot increment or decrement non-numeric value",
         (Outcome::TooLarge, _) => b"SERVER_ERROR object too large for cache",
         (Outcome::NoMemory, _) => b"SERVER_ERROR out of memory storing object",

@@ -5,6 +5,7 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::exptime::Exptime;
+use crate::interval::Interval;
 use crate::op::Op;
 
 /// The longest key, in bytes.
@@ -24,6 +25,10 @@ pub enum Request<'a> {
         /// `noreply`
         quiet: bool,
     },
+    /// `rget`, which MemcacheDB has and memcached has not; `None` if it is no interval that it names.
+    Range(Option<Interval<'a>>),
+    /// `db_checkpoint` and `db_archive`, likewise.
+    Checkpoint,
     /// `mn`
     Noop,
     /// `version`
@@ -187,6 +192,10 @@ pub enum Shape {
     MetaDebug,
     /// `OK`: a flush.
     Flushed,
+    /// `VALUE …` for each item of a range, and `END`.
+    Range,
+    /// `OK` or `ERROR`: a checkpoint.
+    Checkpoint,
 }
 
 impl Shape {

@@ -8,6 +8,7 @@ use crate::exptime::Exptime;
 use crate::item::{Header, Item, Marks, Seconds, Value};
 use crate::number::{Decimal, parse_stored};
 use crate::op::{Arithmetic, Delete, Fetch, Mode, Op, Store};
+use crate::page::Page;
 
 /// What a client is told.
 #[derive(Clone, Debug)]
@@ -33,6 +34,10 @@ pub enum Outcome<'a> {
     Deleted,
     /// The number is counted up or down, or created.
     Counted(Counted),
+    /// Items of a range. Of those that say where it goes on the next follows.
+    Listed(Page),
+    /// What was asked of the engine as a whole is done.
+    Done,
     /// The value is not a decimal number.
     NotANumber,
     /// The item is larger than the engine takes.
@@ -60,6 +65,8 @@ impl Outcome<'_> {
             Self::NotFound => Outcome::NotFound,
             Self::Deleted => Outcome::Deleted,
             Self::Counted(counted) => Outcome::Counted(counted),
+            Self::Listed(page) => Outcome::Listed(page),
+            Self::Done => Outcome::Done,
             Self::NotANumber => Outcome::NotANumber,
             Self::TooLarge => Outcome::TooLarge,
             Self::NoMemory => Outcome::NoMemory,

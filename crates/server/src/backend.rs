@@ -1,11 +1,14 @@
 //! What a server needs of the thing it serves: a cache, a store or a route.
 
-use larder_protocol::{Landing, Op, Outcome, Seconds};
+use larder_protocol::{Interval, Landing, Op, Outcome, Seconds};
 
 /// Something that holds items. `larder` satisfies it with a cache or a store.
 pub trait Backend: Send + Sync + 'static {
     /// What one connection holds of it.
     type Session: Session;
+
+    /// Whether its sessions list [ranges](Session::range).
+    const LISTS: bool = false;
 
     /// A session for a new connection. It lives and dies on one worker thread.
     fn session(&self) -> Self::Session;
@@ -14,7 +17,8 @@ pub trait Backend: Send + Sync + 'static {
     /// serving the older value; a store keeps it.
     fn refused(&self, key: &[u8], now: Seconds);
 
-    /// Names and values of a `stats` group, in the order an operator reads them.
+    /// Names and values of a `stats` group, in the order an operator reads them. A group of
+    /// MemcacheDB's that has none is to clients as one that they have made up.
     fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str));
 
     /// Up to `most` items for `stats cachedump`: key, size in bytes, and exptime. Which ones is up
@@ -39,7 +43,7 @@ pub trait Backend: Send + Sync + 'static {
 /// One connection's commands. Their effects on one key follow their order.
 pub trait Session: Send + 'static {
     /// What is awaited when an answer is not at hand. The work goes on whether it is polled or not,
-    /// and also if it is dropped.
+    /// and also if it is dropped; but for a range, of which a page is asked for when it is polled.
     type Pending: Future<Output = Outcome<'static>> + Send + Unpin + 'static;
 
     /// Memory for the front of a large value that is still coming;
@@ -82,6 +86,18 @@ pub trait Session: Send + 'static {
     /// Everything stored before the second `at` is gone from then on; `at` of 0 means now. It
     /// replaces an earlier flush that has not come to pass. Answers [`Outcome::Deleted`].
     fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending>;
+
+    /// The items of an interval of keys, as pages: who was given one that is not the last polls again
+    /// for the next. `None` if there is no such command here.
+    fn range(&mut self, _interval: &Interval<'_>, _now: Seconds) -> Option<Self::Pending> {
+        None
+    }
+
+    /// What was acknowledged here before is no longer kept in a log once this is answered
+    /// [`Outcome::Done`]. `None` if there is no such command here.
+    fn checkpoint(&mut self) -> Option<Self::Pending> {
+        None
+    }
 }
 
 /// The engine's part of the `stats` families.
@@ -99,4 +115,12 @@ pub enum StatsGroup {
     Sizes,
     /// `stats engine`, which memcached has not: what the engine is made of and how it is doing
     Engine,
+    /// `stats bdb`, MemcacheDB's: what is kept, where and how
+    Bdb,
+    /// `stats rep`, MemcacheDB's: how this node takes part in a cluster
+    Rep,
+    /// `stats repcfg`, MemcacheDB's: how the cluster is set up
+    RepCfg,
+    /// `stats repms`, MemcacheDB's: the nodes of the cluster
+    RepMs,
 }

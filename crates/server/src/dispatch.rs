@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use larder_protocol::{
-    Command, Exptime, Fault, Fetch, Form, Get, Key, Keys, Landing, MAX_KEY_LEN, Op, Output,
-    Refusal, Request, Seconds, Shape, Then, write_reply,
+    Command, Exptime, Fault, Fetch, Form, Get, Interval, Key, Keys, Landing, MAX_KEY_LEN, Op,
+    Output, Refusal, Request, Seconds, Shape, Then, write_reply,
 };
 use tracing::{info, trace};
 
@@ -92,6 +92,11 @@ impl<'a, B: Backend> Desk<'a, B> {
             Request::Refused(refusal) => return self.refuse(&refusal, now),
             Request::Shutdown => return self.shutdown(),
             Request::FlushAll { delay, quiet } => self.flush_all(delay, quiet, now),
+            Request::Range(interval) => self.range(interval.as_ref(), now),
+            Request::Checkpoint => {
+                let pending = self.session.checkpoint();
+                self.await_whole(pending, Shape::Checkpoint, false);
+            }
             Request::Version => self.say(false, concat!("VERSION ", report::version!())),
             Request::Verbosity { level, quiet } => self.set_verbosity(level, quiet),
             Request::Stats(words) => {
@@ -219,12 +224,32 @@ impl<'a, B: Backend> Desk<'a, B> {
         let at = if delay.0 > 0 { delay.at(now) } else { 0 };
         match self.session.flush_all(at, now) {
             None => self.say(quiet, "OK"),
-            Some(pending) => {
-                let key = Key { text: &[], base64: false };
-                let form = Form { shape: Shape::Flushed, quiet, key, flags: &[] };
-                self.outbox.wait(pending, &form, Tally::Nothing, 0);
+            pending => self.await_whole(pending, Shape::Flushed, quiet),
+        }
+    }
+
+    fn range(&mut self, interval: Option<&Interval<'_>>, now: Seconds) {
+        match interval {
+            None if B::LISTS => self.say(false, "CLIENT_ERROR bad command line format"),
+            interval => {
+                let pending = interval.and_then(|interval| self.session.range(interval, now));
+                self.await_whole(pending, Shape::Range, false);
             }
         }
+    }
+
+    /// Keeps a place for the answer to a command that names no item; without one there is no such
+    /// command here.
+    fn await_whole(
+        &mut self,
+        pending: Option<<B::Session as Session>::Pending>,
+        shape: Shape,
+        quiet: bool,
+    ) {
+        let Some(pending) = pending else { return self.say(quiet, "ERROR") };
+        let key = Key { text: &[], base64: false };
+        let form = Form { shape, quiet, key, flags: &[] };
+        self.outbox.wait(pending, &form, Tally::Nothing, 0);
     }
 
     fn set_verbosity(&mut self, level: u32, quiet: bool) {

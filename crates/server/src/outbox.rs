@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use larder_protocol::{Form, Key, Outcome, Output, Seconds, Shape, write_reply};
+use larder_protocol::{Form, Key, Outcome, Output, Page, Seconds, Shape, write_reply};
 use tokio::io::AsyncWrite;
 
 use crate::counters::{Counters, Tally};
@@ -153,6 +153,10 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
                         let answer = self.ready.len() - before;
                         self.expected = answer.max(self.expected - self.expected / 8);
                         self.broken = form.is_value() && outcome.is_failure();
+                    }
+                    if let Outcome::Listed(Page { after: Some(_), .. }) = outcome {
+                        moved = true;
+                        continue;
                     }
                 }
                 Owed::End(line) => {

@@ -60,6 +60,10 @@ pub(crate) fn stats<B: Backend>(
             shared.backend.stats(StatsGroup::Engine, now, &mut emit);
             b"END"
         }
+        [b"bdb", ..] => memcachedb(shared, StatsGroup::Bdb, now, &mut emit),
+        [b"rep", ..] => memcachedb(shared, StatsGroup::Rep, now, &mut emit),
+        [b"repcfg", ..] => memcachedb(shared, StatsGroup::RepCfg, now, &mut emit),
+        [b"repms", ..] => memcachedb(shared, StatsGroup::RepMs, now, &mut emit),
         [b"conns", ..] => {
             connections(shared, now, &mut emit);
             b"END"
@@ -88,6 +92,22 @@ pub(crate) fn stats<B: Backend>(
     };
     out.put(end);
     out.put(b"\r\n");
+}
+
+/// A group of MemcacheDB's, and how its answer ends: where there is nothing to say of it, as if it were
+/// not known, which is what MemcacheDB says of replication where there is none.
+fn memcachedb<B: Backend>(
+    shared: &Shared<B>,
+    group: StatsGroup,
+    now: Seconds,
+    emit: &mut dyn FnMut(&str, &str),
+) -> &'static [u8] {
+    let mut end: &[u8] = b"ERROR";
+    shared.backend.stats(group, now, &mut |name, value| {
+        emit(name, value);
+        end = b"END";
+    });
+    end
 }
 
 /// `ITEM <key> [<size> b; <exptime> s]`, for the one class that there is. As in memcached, no more

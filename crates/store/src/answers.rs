@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::apply::Answer;
 use crate::command::Command;
-use crate::stats::Counters;
+use crate::shared::Shared;
 use larder_protocol::Outcome;
 
 /// Answers that are given, to those who are not woken yet: a thread that is woken finds all of its
@@ -14,10 +14,11 @@ pub(crate) struct Answers(Vec<Waker>);
 
 impl Answers {
     /// Answers a command, and lets go what waits behind it.
-    pub(crate) fn give(&mut self, command: Command, answer: Answer, counters: &Counters) {
+    pub(crate) fn give(&mut self, command: Command, answer: Answer, shared: &Shared) {
+        let counters = &shared.counters;
         counters.writes.add(1);
         if let Some(flight) = &command.flight {
-            flight.write_done(&command);
+            flight.write_done(&command, &shared.ways);
         }
         if command.is_own() {
             counters.reclaimed.add(answer.wrote.into());

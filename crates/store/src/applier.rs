@@ -135,7 +135,7 @@ impl Applier {
             }
             let commands = self.partition.proposals.take(proposal.number, answers.len());
             for (command, answer) in commands.into_iter().zip(answers) {
-                given.give(command, answer, &self.shared.counters);
+                given.give(command, answer, &self.shared);
             }
         }
         given.wake();

@@ -101,6 +101,8 @@ impl<'a, 'r> Batch<'a, 'r> {
             Request::Op(op) => self.operate(asked.key, op, admission, now),
             Request::FlushAll(at) => self.flush_all(*at, admission, now),
             Request::Reclaim(sequence) => self.reclaim(asked.key, *sequence, admission, now),
+            // None was ever proposed.
+            Request::Range(_) => Answer::failed(failure::SENSELESS),
         };
         // What was not changed must not count either, or replicas that refuse at different moments
         // would count differently.

@@ -62,8 +62,14 @@ impl Asked {
     }
 
     /// Begins a round with up to `limit` reads, if fewer than `room` are under way and there are any: it
-    /// goes on until it is [over](Self::round_over). `None` once it is closed and empty.
-    pub(crate) fn begin_round(&self, room: usize, limit: usize) -> Option<Vec<Command>> {
+    /// goes on until it is [over](Self::round_over). Each range may be to be in one by itself. `None`
+    /// once it is closed and empty.
+    pub(crate) fn begin_round(
+        &self,
+        room: usize,
+        limit: usize,
+        apart: bool,
+    ) -> Option<Vec<Command>> {
         let mut inner = self.inner.lock();
         (inner.called, inner.room) = (false, room);
         if inner.closed && inner.waiting.is_empty() {
@@ -74,7 +80,8 @@ impl Asked {
             return Some(Vec::new());
         }
         inner.rounds += 1;
-        let count = inner.waiting.len().min(limit);
+        let range = inner.waiting.iter().take(limit).position(|read| apart && read.is_range());
+        let count = range.map_or(inner.waiting.len().min(limit), |fetches| fetches.max(1));
         let reads = inner.waiting.drain(..count).collect();
         // There may be room for another.
         self.call(inner);
@@ -112,6 +119,7 @@ mod tests {
 
     use super::*;
     use crate::pending::Ticket;
+    use crate::span::Span;
 
     fn read() -> Command {
         Command::op(b"k", 0, &Op::Fetch(Fetch::GET), 1, Ticket::new().0).of_group(7)
@@ -126,7 +134,7 @@ mod tests {
     fn what_is_asked_during_a_round_gathers_for_the_next() {
         let bell = Arc::<Bell>::default();
         let asked = Asked::new(7, Arc::clone(&bell));
-        let begin = |room| asked.begin_round(room, 2).map(|reads| reads.len());
+        let begin = |room| asked.begin_round(room, 2, false).map(|reads| reads.len());
         assert!(asked.push(read()).is_none() && asked.push(read()).is_none());
         assert!(called(&bell));
         assert_eq!(begin(1), Some(2));
@@ -148,5 +156,28 @@ mod tests {
         assert_eq!((begin(2), called(&bell), begin(2)), (Some(1), true, None));
         asked.round_over();
         assert!(!called(&bell), "it has ended once");
+    }
+
+    #[test]
+    fn a_range_may_be_to_be_in_a_round_by_itself() {
+        let asked = Asked::new(7, Arc::default());
+        let span = Span { end: b"z", left_open: false, right_open: false, most: 1, bytes: 1 };
+        let range = || Command::range(b"a", span, 1, Ticket::new().0).of_group(7);
+        let begin = |apart| {
+            let reads = asked.begin_round(9, 3, apart).unwrap();
+            reads.iter().map(Command::is_range).collect::<Vec<_>>()
+        };
+        for read in [read(), read(), range(), range(), read(), read(), read(), read()] {
+            assert!(asked.push(read).is_none());
+        }
+        assert_eq!(
+            [begin(true), begin(true), begin(true)],
+            [vec![false; 2], vec![true], vec![true]]
+        );
+        assert_eq!([begin(true), begin(true)], [vec![false; 3], vec![false]]);
+        for read in [read(), range(), read()] {
+            assert!(asked.push(read).is_none());
+        }
+        assert_eq!(begin(false), [false, true, false]);
     }
 }

@@ -71,9 +71,7 @@ use self::local::{Local, Obedience};
 use self::proposal::What;
 use self::register::Register;
 use crate::error::Error;
-use crate::placement::PLACEMENT;
-#[cfg(test)]
-use crate::placement::Placement;
+use crate::placement::{NodeId, PLACEMENT, Placement};
 
 pub use admin::{Admin, AdminError};
 pub(crate) use arrival::arrive;
@@ -159,8 +157,17 @@ impl Cluster {
         Arc::clone(&self.local.group)
     }
 
+    /// The number of this node.
+    pub(crate) fn node(&self) -> NodeId {
+        self.local.node()
+    }
+
+    /// Whether a link to another node is open.
+    pub(crate) fn is_connected(&self, node: NodeId) -> bool {
+        self.local.peers.is_connected(node)
+    }
+
     /// The placement, as far as this node knows it.
-    #[cfg(test)]
     pub(crate) fn placement(&self) -> Option<Arc<Placement>> {
         self.local.placement()
     }

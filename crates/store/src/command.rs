@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::flight::Flight;
 use crate::pending::Ticket;
 use crate::placement::GroupId;
+use crate::span::Span;
 
 /// What is asked, by whom, and when.
 #[derive(Debug)]
 pub(crate) struct Command {
-    /// The key, then the value if it brings one.
+    /// The key, then the value if it brings one, or the end of a range.
     payload: Box<[u8]>,
     key_len: usize,
     task: Task,
@@ -40,12 +41,14 @@ enum Task {
     Op(Op<'static>),
     FlushAll(Seconds),
     Reclaim(u64),
+    /// Its end is in the payload.
+    Range(Span<'static>),
 }
 
 /// What is asked of which key, and when: all of a command that has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub(crate) struct Asked<'a> {
-    /// None for a flush.
+    /// None for a flush; that of a range is where it begins.
     #[serde(borrow, with = "serde_bytes")]
     pub(crate) key: &'a [u8],
     pub(crate) now: Seconds,
@@ -62,6 +65,9 @@ pub(crate) enum Request<'a> {
     FlushAll(Seconds),
     /// The record with this place in the order of writes is dead: take it away.
     Reclaim(u64),
+    /// Items behind the key, as far as one look goes. It is only ever read.
+    #[serde(borrow)]
+    Range(Span<'a>),
 }
 
 impl Command {
@@ -91,6 +97,13 @@ impl Command {
 
     pub(crate) fn reclaim(key: &[u8], sequence: u64, now: Seconds) -> Self {
         Self::of(key.into(), Task::Reclaim(sequence), now, None)
+    }
+
+    /// A look at a group's items behind `start`.
+    pub(crate) fn range(start: &[u8], span: Span<'_>, now: Seconds, ticket: Ticket) -> Self {
+        let payload = [start, span.end].concat().into_boxed_slice();
+        let task = Task::Range(Span { end: &[], ..span });
+        Self { key_len: start.len(), ..Self::of(payload, task, now, Some(ticket)) }
     }
 
     fn of(key: Box<[u8]>, task: Task, now: Seconds, ticket: Option<Ticket>) -> Self {
@@ -128,10 +141,10 @@ impl Command {
     }
 
     pub(crate) fn request(&self) -> Request<'_> {
+        let behind_key = self.payload.get(self.key_len..).unwrap_or_default();
         match self.task {
-            Task::Op(op) => {
-                Request::Op(with_value(&op, self.payload.get(self.key_len..).unwrap_or_default()))
-            }
+            Task::Op(op) => Request::Op(with_value(&op, behind_key)),
+            Task::Range(span) => Request::Range(Span { end: behind_key, ..span }),
             Task::FlushAll(at) => Request::FlushAll(at),
             Task::Reclaim(sequence) => Request::Reclaim(sequence),
         }
@@ -143,6 +156,10 @@ impl Command {
 
     pub(crate) fn is_flush(&self) -> bool {
         matches!(self.task, Task::FlushAll(_))
+    }
+
+    pub(crate) fn is_range(&self) -> bool {
+        matches!(self.task, Task::Range(_))
     }
 
     /// Whether a reading thread may answer it.

@@ -40,8 +40,10 @@ impl Confirmer {
         while open > 0 {
             let Some(partition) = ways.partition(ways.confirming.wait()) else { continue };
             let part = self.groups.part(partition.group);
-            let room = if let Part::Follows(_) = part { CALLS } else { 1 };
-            match partition.asked.begin_round(room, MAX_READS) {
+            // A range goes in a call of its own.
+            let (room, apart) =
+                if let Part::Follows(_) = part { (CALLS, true) } else { (1, false) };
+            match partition.asked.begin_round(room, MAX_READS, apart) {
                 Some(reads) if reads.is_empty() => {}
                 Some(reads) => self.send(partition, reads, part),
                 None => open -= 1,
@@ -101,6 +103,8 @@ impl Confirmer {
             return partition.asked.round_over();
         }
         let group = partition.group;
+        let is_range = reads.iter().any(Command::is_range);
+        let kind = if is_range { forward::RANGE } else { forward::READS };
         let body = forward::encode_reads(group, reads.iter().map(Command::asked));
         let patience = self.left(&reads);
         let (shared, partition) = (Arc::clone(&self.shared), Arc::clone(partition));
@@ -126,7 +130,7 @@ impl Confirmer {
             ask_again_later(shared, partition, again).await;
         };
         // Each of ours can be written.
-        self.groups.forward(group, reign, forward::READS, body.unwrap_or_default(), patience, done);
+        self.groups.forward(group, reign, kind, body.unwrap_or_default(), patience, done);
     }
 
     /// How long others may take for reads: as long as the first of them may wait.

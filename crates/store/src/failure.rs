@@ -38,6 +38,8 @@ pub(crate) const UNREAD: &str = "the disk could not be read, see the store's log
 pub(crate) const DAMAGED: &str = "the stored item is damaged, see the store's log";
 /// What was read is a record of a newer version.
 pub(crate) const NEWER: &str = "the stored item was written by a newer version";
+/// The engine could not be made durable, or the log not be cut.
+pub(crate) const KEPT: &str = "the log is kept longer, see the store's log";
 /// The key is empty or too long; a server refuses it before it comes here.
 pub(crate) const NO_KEY: &str = "a key has 1 to 250 bytes";
 /// Another node's answer makes no sense to this one.

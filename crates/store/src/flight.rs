@@ -6,12 +6,14 @@
 //!
 //! - behind a write of the same key, a read goes to the writer too;
 //! - behind a read of the same key, anything waits until the read is done;
-//! - a flush waits for all reads, and what comes after it waits behind it.
+//! - a flush waits for all reads, and what comes after it waits behind it;
+//! - a range waits until all before it is done, and what comes after it until the range is.
 //!
 //! Keys are told apart by hash: two that collide only wait for each other needlessly.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use ahash::AHashMap;
 use larder_protocol::Outcome;
@@ -32,8 +34,19 @@ struct Lines {
     reading: usize,
     /// How many flushes the writer has to do, those of each group counted.
     flushes: usize,
-    /// A flush that waits for reads, and everything behind it.
-    held: VecDeque<Command>,
+    /// Who has a turn, during which nothing else is done.
+    turn: Option<u64>,
+    /// How many turns were asked for.
+    turns: u64,
+    /// A flush that waits for reads, a turn that waits for all, and everything behind them.
+    held: VecDeque<Held>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Command(Command),
+    /// By number, and who waits for it.
+    Turn(u64, Option<Waker>),
 }
 
 #[derive(Debug)]
@@ -46,12 +59,66 @@ enum Line {
 
 impl Flight {
     /// Sends a command as soon as it may go.
-    pub(crate) fn submit(self: &Arc<Self>, mut command: Command, ways: &Ways) {
+    pub(crate) fn submit(self: &Arc<Self>, command: Command, ways: &Ways) {
         let lines = &mut *self.0.lock();
-        if !lines.held.is_empty() || (command.is_flush() && lines.reading > 0) {
-            lines.held.push_back(command);
-            return;
+        if lines.held.is_empty() && lines.may_send(&command) {
+            self.send(lines, command, ways);
+        } else {
+            lines.held.push_back(Held::Command(command));
         }
+    }
+
+    /// Asks for a turn behind all that was submitted before. Its number: it goes on until
+    /// [`end_turn`](Self::end_turn).
+    pub(crate) fn ask_turn(self: &Arc<Self>, ways: &Ways) -> u64 {
+        let lines = &mut *self.0.lock();
+        lines.turns += 1;
+        let number = lines.turns;
+        lines.held.push_back(Held::Turn(number, None));
+        self.release(lines, ways);
+        number
+    }
+
+    /// Whether a turn has come; `false` if it never will.
+    pub(crate) fn poll_turn(&self, number: u64, context: &mut Context<'_>) -> Poll<bool> {
+        let lines = &mut *self.0.lock();
+        let waker = lines.held.iter_mut().find_map(|held| match held {
+            Held::Turn(other, waker) if *other == number => Some(waker),
+            _ => None,
+        });
+        match waker {
+            Some(waker) => {
+                *waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            None => Poll::Ready(lines.turn == Some(number)),
+        }
+    }
+
+    /// A turn is over, or is not wanted any more.
+    pub(crate) fn end_turn(self: &Arc<Self>, number: u64, ways: &Ways) {
+        let lines = &mut *self.0.lock();
+        lines.turn.take_if(|turn| *turn == number);
+        lines.held.retain(|held| !matches!(held, Held::Turn(other, _) if *other == number));
+        self.release(lines, ways);
+    }
+
+    /// Sends what is held as far as it may go.
+    fn release(self: &Arc<Self>, lines: &mut Lines, ways: &Ways) {
+        while lines.may_go()
+            && let Some(held) = lines.held.pop_front()
+        {
+            match held {
+                Held::Command(command) => self.send(lines, command, ways),
+                Held::Turn(number, waker) => {
+                    lines.turn = Some(number);
+                    waker.into_iter().for_each(Waker::wake);
+                }
+            }
+        }
+    }
+
+    fn send(self: &Arc<Self>, lines: &mut Lines, mut command: Command, ways: &Ways) {
         match lines.keys.get_mut(&command.hash) {
             Some(Line::Reading(waiting)) => waiting.push_back(command),
             None if lines.flushes == 0 && command.reads_only() => {
@@ -72,7 +139,8 @@ impl Flight {
     /// Whether nothing is unfinished that a read of the key of this hash has to wait for.
     pub(crate) fn is_clear(&self, hash: u64) -> bool {
         let lines = self.0.lock();
-        lines.flushes == 0 && lines.held.is_empty() && !lines.keys.contains_key(&hash)
+        let is_free = lines.flushes == 0 && lines.turn.is_none() && lines.held.is_empty();
+        is_free && !lines.keys.contains_key(&hash)
     }
 
     /// A read is done. Gives the next read of the same key, if that is next: it is to be done at
@@ -102,26 +170,32 @@ impl Flight {
         }
     }
 
-    /// Gives what waits for a read of this key that hangs, and what waits for all reads. The read
-    /// itself stays where it is.
-    pub(crate) fn abandon(&self, hash: u64) -> Vec<Command> {
+    /// Gives what waits for a read of this key, if it is one that hangs, and what waits for all. What
+    /// hangs itself stays where it is.
+    pub(crate) fn abandon(&self, read: Option<u64>) -> Vec<Command> {
         let lines = &mut *self.0.lock();
-        let mut waiting = match lines.keys.get_mut(&hash) {
+        let mut waiting = match read.and_then(|hash| lines.keys.get_mut(&hash)) {
             Some(Line::Reading(waiting)) => std::mem::take(waiting),
             _ => VecDeque::new(),
         };
-        waiting.append(&mut lines.held);
+        for held in std::mem::take(&mut lines.held) {
+            match held {
+                Held::Command(command) => waiting.push_back(command),
+                Held::Turn(_, waker) => waker.into_iter().for_each(Waker::wake),
+            }
+        }
         waiting.into()
     }
 
     /// The writer is done with a command of this key, or with a flush.
-    pub(crate) fn write_done(&self, command: &Command) {
+    pub(crate) fn write_done(self: &Arc<Self>, command: &Command, ways: &Ways) {
         let lines = &mut *self.0.lock();
         if command.is_flush() {
             lines.flushes = lines.flushes.saturating_sub(1);
         } else {
             lines.leave(command.hash);
         }
+        self.release(lines, ways);
     }
 
     fn stop_reading(
@@ -136,11 +210,7 @@ impl Flight {
         for command in waiting {
             self.write(lines, command, ways);
         }
-        if lines.reading == 0 {
-            for command in std::mem::take(&mut lines.held) {
-                self.write(lines, command, ways);
-            }
-        }
+        self.release(lines, ways);
     }
 
     fn write(self: &Arc<Self>, lines: &mut Lines, command: Command, ways: &Ways) {
@@ -165,6 +235,21 @@ impl Flight {
 }
 
 impl Lines {
+    /// Whether the first that is held may go.
+    fn may_go(&self) -> bool {
+        match self.held.front() {
+            None => false,
+            Some(Held::Command(command)) => self.may_send(command),
+            Some(Held::Turn(..)) => {
+                self.turn.is_none() && self.keys.is_empty() && self.flushes == 0
+            }
+        }
+    }
+
+    fn may_send(&self, command: &Command) -> bool {
+        self.turn.is_none() && (!command.is_flush() || self.reading == 0)
+    }
+
     fn enter(&mut self, hash: u64) {
         if let Line::Writing(count) = self.keys.entry(hash).or_insert(Line::Writing(0)) {
             *count += 1;

@@ -16,7 +16,8 @@ use crate::placement::GroupId;
 pub(crate) const WRITES: u8 = 32;
 /// The kind of a call that brings fetches, in no order.
 pub(crate) const READS: u8 = 33;
-
+/// The kind of a call that asks for a look at a range.
+pub(crate) const RANGE: u8 = 35;
 /// The kind of a call that asks who leads a group.
 pub(crate) const LEADER: u8 = 34;
 
@@ -75,7 +76,7 @@ pub(crate) fn encode<'a>(
     entry::write(commands, bytes).map(Bytes::from)
 }
 
-/// Fetches. `None` if one cannot be written, which none of ours is.
+/// Fetches, or a look at a range. `None` if one cannot be written, which none of ours is.
 pub(crate) fn encode_reads<'a>(
     group: GroupId,
     commands: impl IntoIterator<Item = Asked<'a>>,
@@ -125,6 +126,7 @@ mod tests {
 
     use super::*;
     use crate::command::Request;
+    use crate::span::Span;
 
     #[test]
     fn the_bytes_are_these_for_good() {
@@ -144,6 +146,12 @@ mod tests {
         assert_eq!((group, reads.next()), (5, Some(Ok(get))));
         assert!(decode_reads(&[1; 9]).is_none() && Forward::decode(&[1; 41]).is_none());
         assert_eq!(encode_group(5), bytes[..9]);
+        let span = Span { end: b"z", left_open: true, right_open: false, most: 100, bytes: 300 };
+        let look = Asked { key: b"k", now: 1000, request: Request::Range(span) };
+        let bytes = encode_reads(5, [look]).unwrap();
+        let command = [1, 107, 232, 7, 3, 1, 122, 1, 0, 100, 172, 2];
+        assert_eq!(bytes, [&[2, 5, 0, 0, 0, 0, 0, 0, 0], &command[..]].concat());
+        assert_eq!(decode_reads(&bytes).unwrap().1.next(), Some(Ok(look)));
     }
 
     #[test]

@@ -196,6 +196,11 @@ impl Groups {
         if self.others.is_some() { MAX_ENTRY } else { usize::MAX }
     }
 
+    /// Where all is that this node has.
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     /// What waits for the others runs here.
     pub(crate) fn runtime(&self) -> &Handle {
         &self.runtime

@@ -2,18 +2,21 @@
 //! given and the log forget that, notes how far that is and what time it is, looks how much room there
 //! is, and notices an engine or a log that has given up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use larder_protocol::Seconds;
+use larder_protocol::{Outcome, Seconds};
 use tracing::warn;
 
 use crate::caution::Caution;
 use crate::cluster::Cluster;
 use crate::directory::Directory;
 use crate::error::Error;
+use crate::failure;
 use crate::groups::Groups;
+use crate::pending::Ticket;
 use crate::placement::GroupId;
 use crate::shared::Shared;
 use crate::stats::Condition;
@@ -78,12 +81,15 @@ impl Keeper {
             }
             self.look();
             ticks = ticks.wrapping_add(1);
+            self.checkpoint();
             self.persist();
             if ticks.is_multiple_of(TICKS_PER_NOTE) {
                 self.note();
                 self.note_doubt(BETWEEN_DOUBTS);
             }
         }
+        self.shared.ways.checkpoints.close();
+        tell(self.shared.ways.checkpoints.drain(), &Outcome::Failed(failure::CLOSED));
         // The log need not forget it: what is done twice is done once.
         for error in self.groups.each(|replica| async move { replica.persist().await }) {
             warn!("{}: it will be done again from the log: {error}", self.shared.path.display());
@@ -98,16 +104,44 @@ impl Keeper {
         let shared = &self.shared;
         let logged = shared.counters.logged_bytes.value();
         let (when, before) = self.persisted;
+        let every = shared.options.checkpoint_every;
         let due = logged.saturating_sub(before) >= shared.options.log_bytes / 2
-            || when.elapsed() >= BETWEEN_PERSISTS;
+            || (!every.is_zero() && when.elapsed() >= every);
         if logged == before || !due || shared.health.is_poisoned() {
             return;
         }
+        self.forget(logged);
+    }
+
+    /// Does so because somebody asks for it.
+    fn checkpoint(&mut self) {
+        // Who asks from now on is told of the next.
+        let waiting = self.shared.ways.checkpoints.drain();
+        if waiting.is_empty() {
+            return;
+        }
+        let poisoned = self.shared.health.is_poisoned();
+        let logged = self.shared.counters.logged_bytes.value();
+        let outcome = if poisoned {
+            Outcome::Failed(failure::POISONED)
+        } else if self.forget(logged) {
+            Outcome::Done
+        } else {
+            Outcome::Failed(failure::KEPT)
+        };
+        tell(waiting, &outcome);
+    }
+
+    /// Has the engine make durable what it was given, when so many bytes had been proposed. Whether the
+    /// log has forgotten it.
+    fn forget(&mut self, logged: u64) -> bool {
         self.persisted = (Instant::now(), logged);
         // If it is the engine that has failed, the machine has said so.
-        for error in self.groups.each(|replica| async move { replica.forget_history().await }) {
-            warn!("{}: the log is kept longer: {error}", shared.path.display());
+        let failed = self.groups.each(|replica| async move { replica.forget_history().await });
+        for error in &failed {
+            warn!("{}: the log is kept longer: {error}", self.shared.path.display());
         }
+        failed.is_empty()
     }
 
     /// Publishes what the engine says of itself, and whether there is room.
@@ -191,11 +225,15 @@ impl Keeper {
     }
 }
 
+fn tell(waiting: VecDeque<Ticket>, outcome: &Outcome<'static>) {
+    for ticket in waiting {
+        ticket.answer(outcome.clone()).into_iter().for_each(Waker::wake);
+    }
+}
+
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_PER_SEC: u32 = 10;
 const TICKS_PER_NOTE: u32 = 10;
-/// How much of what was done is done again after a crash, at most: some of what fits into this time.
-const BETWEEN_PERSISTS: Duration = Duration::from_secs(5);
 /// Seconds after which the time is noted anew.
 const BETWEEN_CLOCKS: Seconds = 60;
 /// Seconds after which a doubt is noted anew.

@@ -22,7 +22,8 @@
 //! last use.
 //!
 //! - `store`: the directory, the log, the threads, and the handle to them
-//! - `session`, `flight`, `pending`: a connection's commands, their order, their answers
+//! - `session`, `flight`, `turn`, `pending`: a connection's commands, their order, their answers
+//! - `listing`, `span`: items in the order of their keys, of all groups and of one
 //! - `ways`, `queue`, `bell`: how commands reach threads, and these the groups that they can go on with
 //! - `command`, `hand`: what is asked, and who knows what a thread has in hand
 //! - `partition`, `proposals`, `asked`: what is asked of one group, and what readers know of its items
@@ -39,7 +40,7 @@
 //! - `sweep`, `caution`: how dead records are taken back, and when the clock is believed
 //! - `storage`: the seam to the engine on disk, which is fjall, and rows in memory before it
 //! - `directory`: whose the directory is, who has it open
-//! - `options`, `stats`, `health`, `error`, `failure`: what goes in and what comes out
+//! - `options`, `stats`, `membership`, `health`, `error`, `failure`: what goes in and what comes out
 //!
 //! # What is on disk
 //!
@@ -103,6 +104,12 @@
 //! | group | 8 | as above |
 //! | commands | rest | as in an entry, fetches only |
 //!
+//! | call 35: to be listed | bytes | |
+//! |---|---|---|
+//! | version | 1 | 2 |
+//! | group | 8 | as above |
+//! | command | rest | as in an entry, one range only |
+//!
 //! | call 34: who leads | bytes | |
 //! |---|---|---|
 //! | version | 1 | 2 |
@@ -115,7 +122,7 @@
 //! | term | 0 or 8 | in which that one leads |
 //! | address | rest | where it is reached |
 //!
-//! The answer of the first two is the outcomes of the commands, in their order, in postcard (`reply`). A
+//! The answer of the first three is the outcomes of the commands, in their order, in postcard (`reply`). A
 //! node that does not lead says of each that another does, and forwards nothing. Call 48 is about the
 //! cluster: `cluster/call` has it.
 //!
@@ -144,6 +151,8 @@ mod guide;
 mod hand;
 mod health;
 mod keeper;
+mod listing;
+mod membership;
 mod options;
 mod partition;
 mod pending;
@@ -160,12 +169,14 @@ mod service;
 mod session;
 mod shared;
 mod slots;
+mod span;
 mod state;
 mod stats;
 mod stop;
 mod storage;
 mod store;
 mod sweep;
+mod turn;
 mod view;
 mod watchdog;
 mod ways;
@@ -173,6 +184,7 @@ mod ways;
 pub use cluster::{Admin, AdminError, ClusterStatus, Entrance, GroupStatus, Node, NodeStatus};
 pub use error::Error;
 pub use larder_peer::Secret;
+pub use membership::{Membership, Peer};
 pub use options::Options;
 pub use pending::Pending;
 pub use session::Session;

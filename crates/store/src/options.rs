@@ -35,6 +35,11 @@ pub struct Options {
     ///
     /// Default: 128 MiB.
     pub log_bytes: u64,
+    /// How often the engine is made durable, for the log to forget what it has: what was written since is
+    /// done again at the next start. Zero for only when half of `log_bytes` were written.
+    ///
+    /// Default: 5 seconds.
+    pub checkpoint_every: Duration,
     /// Threads that read, at least one. More help only where reads wait for the disk.
     ///
     /// Default: one per core, 2 to 8.
@@ -91,6 +96,7 @@ impl Default for Options {
             journal_bytes: 128 << 20,
             log_file_bytes: 32 << 20,
             log_bytes: 128 << 20,
+            checkpoint_every: Duration::from_secs(5),
             read_threads: cores.clamp(2, 8),
             batch_commands: 4096,
             batch_bytes: 8 << 20,

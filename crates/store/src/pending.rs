@@ -8,10 +8,12 @@ use larder_protocol::Outcome;
 use parking_lot::Mutex;
 
 use crate::failure;
+use crate::listing::Listing;
 
 /// An answer to come. Dropping it does not take the command back.
 ///
-/// Once it has given its answer it must not be polled again; it would stay pending.
+/// Once it has given its answer it must not be polled again; it would stay pending. Of a range this is
+/// the last page: after each other it is polled for the next.
 #[derive(Debug)]
 pub struct Pending(Answer);
 
@@ -19,6 +21,7 @@ pub struct Pending(Answer);
 enum Answer {
     AtHand(Option<Outcome<'static>>),
     Coming(Arc<Mutex<Slot>>),
+    Listing(Box<Listing>),
 }
 
 impl Pending {
@@ -27,11 +30,16 @@ impl Pending {
         Self(Answer::AtHand(Some(outcome)))
     }
 
+    /// Of the pages of a range.
+    pub(crate) fn listing(listing: Listing) -> Self {
+        Self(Answer::Listing(Box::new(listing)))
+    }
+
     /// Takes the answer, if it needed nobody else: to be polled only if there is none.
     pub fn take(&mut self) -> Option<Outcome<'static>> {
         match &mut self.0 {
             Answer::AtHand(outcome) => outcome.take(),
-            Answer::Coming(_) => None,
+            Answer::Coming(_) | Answer::Listing(_) => None,
         }
     }
 }
@@ -43,6 +51,7 @@ impl Future for Pending {
         let slot = match &mut self.0 {
             Answer::AtHand(outcome) => return outcome.take().map_or(Poll::Pending, Poll::Ready),
             Answer::Coming(slot) => slot,
+            Answer::Listing(listing) => return listing.poll(context),
         };
         let mut slot = slot.lock();
         match std::mem::replace(&mut *slot, Slot::Taken) {

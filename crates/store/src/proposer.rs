@@ -187,7 +187,7 @@ impl Proposer {
     fn fail(&self, commands: Vec<Command>, why: &'static str) {
         let mut answers = Answers::default();
         for command in commands {
-            answers.give(command, Answer::failed(why), &self.shared.counters);
+            answers.give(command, Answer::failed(why), &self.shared);
         }
         answers.wake();
     }
@@ -219,7 +219,7 @@ impl Proposer {
         course.partition.proposing.start_over(&mut given_up);
         for command in given_up {
             if let Some(flight) = &command.flight {
-                flight.write_done(&command);
+                flight.write_done(&command, &self.shared.ways);
             }
         }
         self.propose(course, reign);
@@ -263,7 +263,7 @@ impl Proposer {
                 let mut answers = Answers::default();
                 for command in commands {
                     let answer = Answer { outcome: Outcome::TooLarge, wrote: false };
-                    answers.give(command, answer, &shared.counters);
+                    answers.give(command, answer, shared);
                 }
                 answers.wake();
             }
@@ -298,7 +298,7 @@ impl Proposer {
             };
             let mut answers = Answers::default();
             for command in partition.proposals.take(number, usize::MAX) {
-                answers.give(command, Answer::failed(told), &shared.counters);
+                answers.give(command, Answer::failed(told), &shared);
             }
             answers.wake();
         }
@@ -350,7 +350,7 @@ impl Proposer {
         let (mut commands, mut answers) = (Vec::new(), Answers::default());
         hand.take(refused.len(), &mut commands);
         for (command, answer) in commands.into_iter().zip(refused) {
-            answers.give(command, answer, &shared.counters);
+            answers.give(command, answer, shared);
         }
         answers.wake();
         // Others may wait behind them.
@@ -379,7 +379,7 @@ impl Proposer {
                     outcome => {
                         is_lost |= matches!(outcome, Outcome::Failed(failure::LOST));
                         let answer = Answer { outcome, wrote: false };
-                        answers.give(command, answer, &shared.counters);
+                        answers.give(command, answer, &shared);
                     }
                 }
             }

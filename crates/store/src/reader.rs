@@ -115,13 +115,17 @@ pub(crate) fn finish(
 
 /// The answer, unless it takes a write.
 fn look(shared: &Shared, command: &Command) -> Option<Outcome<'static>> {
-    let (Request::Op(op), Some(partition)) =
-        (command.request(), shared.ways.partition(command.group))
-    else {
-        return None;
-    };
+    let partition = shared.ways.partition(command.group)?;
     // The state before the record: a flush that comes between the two then shows in neither.
     let state = partition.published.state();
+    let op = match command.request() {
+        Request::Op(op) => op,
+        Request::Range(span) => {
+            let page = span.look(shared, command.group, command.key(), state, command.now);
+            return Some(page.map_or_else(Outcome::Failed, Outcome::Listed));
+        }
+        Request::FlushAll(_) | Request::Reclaim(_) => return None,
+    };
     match shared.record(command.group, command.key()) {
         Ok(record) => fetch(record, state, &op, command.now),
         Err(why) => Some(Outcome::Failed(why)),

@@ -1,13 +1,13 @@
 //! What forwarded commands came to, as bytes: one outcome behind the other, in postcard.
 
 use bytes::Bytes;
-use larder_protocol::{Counted, Header, Hit, Marks, Outcome, Seconds, Value};
+use larder_protocol::{Counted, Header, Hit, Listed, Marks, Outcome, Page, Seconds, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::failure;
 
 /// An outcome. What is declared here is what goes from node to node: other kinds are added at the end.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 enum Told<'a> {
     Hit {
         cas: u64,
@@ -41,6 +41,23 @@ enum Told<'a> {
     TooLarge,
     NoMemory,
     Failed(u8),
+    Listed {
+        #[serde(borrow)]
+        items: Vec<ToldItem<'a>>,
+        #[serde(borrow)]
+        after: Option<&'a serde_bytes::Bytes>,
+    },
+    Done,
+}
+
+/// An item of a range.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+struct ToldItem<'a> {
+    #[serde(borrow, with = "serde_bytes")]
+    key: &'a [u8],
+    client_flags: u32,
+    #[serde(borrow, with = "serde_bytes")]
+    value: &'a [u8],
 }
 
 /// Appends an outcome.
@@ -80,6 +97,17 @@ pub(crate) fn write(outcome: &Outcome<'_>, bytes: Vec<u8>) -> postcard::Result<V
         Outcome::TooLarge => Told::TooLarge,
         Outcome::NoMemory => Told::NoMemory,
         Outcome::Failed(why) => Told::Failed(failure::number(why)),
+        Outcome::Listed(Page { items, after }) => {
+            fn item(item: &Listed) -> ToldItem<'_> {
+                let Listed { key, client_flags, value } = item;
+                ToldItem { key, client_flags: *client_flags, value }
+            }
+            Told::Listed {
+                items: items.iter().map(item).collect(),
+                after: after.as_deref().map(serde_bytes::Bytes::new),
+            }
+        }
+        Outcome::Done => Told::Done,
     };
     postcard::to_extend(&told, bytes)
 }
@@ -126,6 +154,15 @@ fn outcome(told: Told<'_>, all: &Bytes) -> Outcome<'static> {
         Told::TooLarge => Outcome::TooLarge,
         Told::NoMemory => Outcome::NoMemory,
         Told::Failed(number) => Outcome::Failed(failure::of_number(number)),
+        Told::Listed { items, after } => {
+            let item = |ToldItem { key, client_flags, value }| {
+                let [key, value] = [key, value].map(|bytes| all.slice_ref(bytes));
+                Listed { key, client_flags, value }
+            };
+            let after = after.map(|key| all.slice_ref(key));
+            Outcome::Listed(Page { items: items.into_iter().map(item).collect(), after })
+        }
+        Told::Done => Outcome::Done,
     }
 }
 
@@ -139,6 +176,7 @@ mod tests {
             Header { cas: 300, client_flags: 2, exptime: 3, last_access: 4, marks: Marks::STALE };
         let value = Value::Slice(b"ab");
         let counted = Counted { number: 6, cas: 7, created: false, exptime_before: 8, exptime: 9 };
+        let item = Listed { key: "c".into(), client_flags: 300, value: "xy".into() };
         let outcomes = [
             Outcome::Hit(Hit { before, exptime: 5, created: false, won: true, value }),
             Outcome::Miss,
@@ -153,12 +191,16 @@ mod tests {
             Outcome::NoMemory,
             Outcome::Failed(failure::LOST),
             Outcome::Failed(failure::WRITES),
+            Outcome::Listed(Page { items: vec![item], after: Some("d".into()) }),
+            Outcome::Listed(Page::default()),
+            Outcome::Done,
         ];
         let written = outcomes.iter().try_fold(Vec::new(), |bytes, outcome| write(outcome, bytes));
         let bytes = Bytes::from(written.unwrap());
         let expected = [
             &[0, 172, 2, 2, 3, 4, 2, 5, 0, 1, 2, b'a', b'b', 1, 2, 1, 2, 3, 4, 5, 6][..],
             &[7, 6, 7, 0, 8, 9, 8, 9, 10, 11, 1, 11, 16],
+            &[12, 1, 1, b'c', 172, 2, 2, b'x', b'y', 1, 1, b'd', 12, 0, 0, 13],
         ]
         .concat();
         assert_eq!(bytes, expected);

@@ -11,7 +11,7 @@ use crate::cluster::{CLUSTER, Cluster};
 use crate::command::{Asked, Command, Request};
 use crate::entry::Commands;
 use crate::failure;
-use crate::forward::{Forward, LEADER, Lines, READS, WRITES, decode_reads};
+use crate::forward::{Forward, LEADER, Lines, RANGE, READS, WRITES, decode_reads};
 use crate::groups::Groups;
 use crate::guide;
 use crate::pending::{Pending, Ticket};
@@ -60,6 +60,9 @@ impl Service {
     fn write(&self, node: u64, body: &[u8]) -> Option<Vec<Pending>> {
         let Forward { group, term, place, commands } = Forward::decode(body)?;
         let commands = self.commands(group, commands, term)?;
+        if commands.iter().any(|(command, _)| command.is_range()) {
+            return None;
+        }
         // From when it has its place on nothing may come between its commands and those before.
         let mut lines = self.lines.lock();
         let in_line = lines.admit(node, group, place);
@@ -70,11 +73,14 @@ impl Service {
         Some(commands.into_iter().map(send).collect())
     }
 
-    /// Sends on fetches.
-    fn read(&self, body: &[u8]) -> Option<Vec<Pending>> {
+    /// Sends on reads of a kind.
+    fn read(&self, body: &[u8], is_such: impl Fn(&Command) -> bool) -> Option<Vec<Pending>> {
         let (group, commands) = decode_reads(body)?;
         // In which term this node leads matters to no fetch.
         let commands = self.commands(group, commands, 0)?;
+        if !commands.iter().all(|(command, _)| is_such(command)) {
+            return None;
+        }
         let send = |(command, pending)| {
             bounce(self.ways.read(command));
             pending
@@ -100,7 +106,8 @@ impl Service {
     ) -> Option<Vec<(Command, Pending)>> {
         let command = |asked: Result<Asked<'_>, _>| {
             let Asked { key, now, request } = asked.ok()?;
-            if !key.is_empty() && self.ways.group_of(key) != group {
+            let is_range = matches!(request, Request::Range(_));
+            if !is_range && !key.is_empty() && self.ways.group_of(key) != group {
                 // Who asks counts other groups.
                 return None;
             }
@@ -108,6 +115,7 @@ impl Service {
             let mut command = match request {
                 Request::Op(op) => Command::op(key, 0, &op, now, ticket),
                 Request::FlushAll(at) => Command::flush_all(at, now, ticket),
+                Request::Range(span) => Command::range(key, span, now, ticket),
                 Request::Reclaim(_) => return None,
             };
             command = command.of_group(group);
@@ -131,7 +139,8 @@ impl Handler for Service {
         };
         let taken = match kind {
             WRITES => commands(self.write(peer.id, &body), usize::MAX),
-            READS => commands(self.read(&body), READ_BYTES),
+            READS => commands(self.read(&body, Command::reads_only), READ_BYTES),
+            RANGE => commands(self.read(&body, Command::is_range), READ_BYTES),
             LEADER => self.leader(&body).map_or(Taken::Senseless, Taken::Answered),
             CLUSTER => {
                 let cluster = self.cluster.get();

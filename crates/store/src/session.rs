@@ -4,18 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use ahash::RandomState;
-use larder_protocol::{Op, Outcome, Seconds};
+use larder_protocol::{Interval, Op, Outcome, Seconds};
 
 use crate::at_hand::AtHand;
 use crate::command::Command;
 use crate::failure;
 use crate::flight::Flight;
+use crate::listing::Listing;
 use crate::pending::{Pending, Ticket};
 use crate::shared::Clock;
+use crate::turn::Turn;
 use crate::ways::Ways;
 
 /// One connection's commands. Those on one key take effect in the order they are given, whether or
-/// not the earlier ones have been answered; a flush is in order with all of them.
+/// not the earlier ones have been answered; a flush and a range are in order with all of them.
 pub struct Session {
     ways: Arc<Ways>,
     clock: Arc<Clock>,
@@ -65,6 +67,40 @@ impl Session {
         let (ticket, pending) = Ticket::new();
         self.clock.tell(now);
         self.flight.submit(Command::flush_all(at, now, ticket), &self.ways);
+        pending
+    }
+
+    /// The items of an interval of keys, those of all groups in one order, as pages: each but the last
+    /// says where it goes on, and what this gives is then polled again. It looks no further until it is,
+    /// and what this session is asked meanwhile waits, until the last page is there or this is dropped.
+    ///
+    /// Each item is as it was at some moment since this was asked; all of them together may never have
+    /// been there at one. Keys that a line of text cannot have in it are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::Failed`] with the reason, also behind some pages: those of a fetch.
+    pub fn range(&mut self, interval: &Interval<'_>, now: Seconds) -> Pending {
+        if [interval.start, interval.end].iter().any(|key| key.len() > MAX_KEY_LEN) {
+            return Pending::at_hand(Outcome::Failed(failure::NO_KEY));
+        }
+        self.clock.tell(now);
+        let turn = Turn::ask(&self.flight, &self.ways);
+        Pending::listing(Listing::new(interval, now, Arc::clone(&self.ways), turn))
+    }
+
+    /// Has the engine make durable what was acknowledged here, so that the log need not keep it:
+    /// [`Outcome::Done`]. It does so by itself too, every few seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`Outcome::Failed`] with the reason: the disk failed, the store is closing.
+    pub fn checkpoint(&mut self) -> Pending {
+        let (ticket, pending) = Ticket::new();
+        if let Err(ticket) = self.ways.checkpoints.push(ticket) {
+            // Nobody waits for it yet.
+            let _ = ticket.answer(Outcome::Failed(failure::CLOSED));
+        }
         pending
     }
 }

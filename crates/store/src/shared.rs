@@ -55,18 +55,25 @@ impl Shared {
     ) -> Result<Option<Record>, &'static str> {
         let (told, error) = match self.storage.read(group, key) {
             Ok(None) => return Ok(None),
-            Ok(Some(bytes)) => match Record::decode(bytes) {
-                Ok(record) => return Ok(Some(record)),
-                Err(Unreadable::Version(version)) => {
-                    let format = version.into();
-                    (failure::NEWER, Error::TooNew { path: self.path.clone(), format })
-                }
-                Err(Unreadable::Damaged) => {
-                    let detail = format!("the record of key \"{}\" is none", key.escape_ascii());
-                    (failure::DAMAGED, Error::corrupt(&self.path, detail))
-                }
-            },
+            Ok(Some(bytes)) => return self.decoded(key, bytes).map(Some),
             Err(error) => (failure::UNREAD, error),
+        };
+        self.health.unread(error);
+        Err(told)
+    }
+
+    /// The record that the bytes of a key are, or what to tell the client instead; why goes to the log.
+    pub(crate) fn decoded(&self, key: &[u8], bytes: Bytes) -> Result<Record, &'static str> {
+        let (told, error) = match Record::decode(bytes) {
+            Ok(record) => return Ok(record),
+            Err(Unreadable::Version(version)) => {
+                let format = version.into();
+                (failure::NEWER, Error::TooNew { path: self.path.clone(), format })
+            }
+            Err(Unreadable::Damaged) => {
+                let detail = format!("the record of key \"{}\" is none", key.escape_ascii());
+                (failure::DAMAGED, Error::corrupt(&self.path, detail))
+            }
         };
         self.health.unread(error);
         Err(told)

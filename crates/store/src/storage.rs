@@ -4,6 +4,7 @@ mod journals;
 mod lsm;
 mod rows;
 
+use std::ops::{Bound, ControlFlow};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -42,13 +43,25 @@ pub(crate) trait Storage: Send + Sync + 'static {
     /// All keys of a group and their records in order, as they are now whatever is committed later.
     fn items(&self, group: GroupId) -> Result<Items, Error>;
 
+    /// Shows the keys of a group between two and their records, in order, until `visit` breaks off.
+    fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error>;
+
     /// Up to `limit` keys of a group after `after` and their records, in order.
     fn scan(
         &self,
         group: GroupId,
         after: &[u8],
         limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error>;
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        let mut found = Vec::new();
+        self.walk(group, (Bound::Excluded(after), Bound::Unbounded), &mut |key, record| {
+            if found.len() < limit {
+                found.push((key, record));
+            }
+            if found.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok(found)
+    }
 
     /// Free bytes on the volume.
     fn room(&self) -> Result<u64, Error>;
@@ -69,6 +82,12 @@ pub(crate) fn room(path: &Path) -> Result<u64, Error> {
         .map_err(|errno| Error::io("ask for the free space of", path)(errno.into()))?;
     Ok(volume.blocks_available().saturating_mul(volume.fragment_size()))
 }
+
+/// Between which keys [`Storage::walk`] goes.
+pub(crate) type Keys<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// Is shown a key and its record.
+pub(crate) type Visit<'a> = dyn FnMut(Bytes, Bytes) -> ControlFlow<()> + 'a;
 
 /// What [`Storage::items`] gives.
 pub(crate) type Items = Box<dyn Iterator<Item = Result<(Bytes, Bytes), Error>> + Send>;

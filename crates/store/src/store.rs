@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -27,8 +27,9 @@ use crate::groups::Groups;
 use crate::hand::Hand;
 use crate::health::{self, Health};
 use crate::keeper::Keeper;
+use crate::membership::{Membership, Peer};
 use crate::options::Options;
-use crate::placement::{GroupId, PLACEMENT};
+use crate::placement::{GroupId, Member, NodeId, PLACEMENT};
 use crate::proposer::Proposer;
 use crate::reader;
 use crate::replica::{Others, Part};
@@ -302,6 +303,38 @@ impl Store {
                 sequence: partition.published.state().sequence,
             }
         })
+    }
+
+    /// The cluster that this node belongs to; `None` if it is alone, or knows nothing of it yet. Waits for
+    /// nothing.
+    pub fn membership(&self) -> Option<Membership> {
+        let cluster = self.cluster.as_ref()?;
+        let placement = cluster.placement()?;
+        let leaders: Vec<_> = self.group_stats().filter_map(|group| group.leader).collect();
+        let peer = |(node, member): (&NodeId, &Member)| Peer {
+            node: *node,
+            address: member.peer_address.clone(),
+            leads: leaders.iter().filter(|leader| *leader == node).count(),
+            connected: cluster.is_connected(*node),
+        };
+        let nodes = placement.members().iter().map(peer).collect();
+        let majority_within = self.shared.options.leader_within;
+        Some(Membership { node: cluster.node(), nodes, majority_within })
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.groups.directory().path()
+    }
+
+    /// The directory of its log, which is in that.
+    pub fn log_path(&self) -> PathBuf {
+        self.groups.directory().log()
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
     }
 
     /// What poisoned it, or else what failed or hung last, for a log. It may be long ago.

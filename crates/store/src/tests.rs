@@ -10,6 +10,7 @@ mod histories;
 mod log;
 mod membership;
 mod model;
+mod ranges;
 mod replay;
 mod replicas;
 

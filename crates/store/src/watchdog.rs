@@ -12,6 +12,7 @@ use tracing::{error, warn};
 use crate::command::Command;
 use crate::error::Error;
 use crate::failure;
+use crate::flight::Flight;
 use crate::hand::Sight;
 use crate::partition::Partition;
 use crate::shared::Shared;
@@ -129,9 +130,15 @@ impl Watchdog {
                 refuse_in_hand(&shared, partition, sight, &mut refusals);
             }
             if proposed.is_some() {
+                let mut flights = Vec::new();
                 partition.proposals.if_late(now, self.limit, |command| {
                     refusals.early(command, failure::HANGS);
+                    flights.extend(command.flight.clone());
                 });
+                // By now without the lock that those who send commands on take.
+                for flight in flights {
+                    refusals.behind(&flight, None);
+                }
                 refuse_waiting(&shared, partition, failure::NOT_BEGUN, &mut refusals);
             }
         }
@@ -145,9 +152,8 @@ impl Watchdog {
             unbegun.append(&mut hand.take_next());
             for command in &*begun {
                 refusals.early(command, failure::UNANSWERED);
-                let behind = command.flight.as_ref().map(|flight| flight.abandon(command.hash));
-                for command in behind.unwrap_or_default() {
-                    refusals.last(command, failure::NOT_BEGUN);
+                if let Some(flight) = &command.flight {
+                    refusals.behind(flight, Some(command.hash));
                 }
             }
         }
@@ -181,6 +187,9 @@ fn refuse_in_hand(shared: &Shared, partition: &Partition, sight: Sight, refusals
     let is_behind = sight.is_behind();
     for command in &*begun {
         refusals.early(command, if is_behind { failure::BEHIND } else { failure::HANGS });
+        if let Some(flight) = &command.flight {
+            refusals.behind(flight, None);
+        }
     }
     if is_behind {
         return refuse_waiting(shared, partition, failure::BEHIND, refusals);
@@ -203,7 +212,7 @@ fn refuse_waiting(
             continue;
         }
         if let Some(flight) = &command.flight {
-            flight.write_done(&command);
+            flight.write_done(&command, &shared.ways);
         }
         refusals.last(command, why);
     }
@@ -223,6 +232,13 @@ impl Refusals {
         if !command.is_answered() {
             self.count += 1;
             self.wakers.extend(command.answer_early(Outcome::Failed(why)));
+        }
+    }
+
+    /// Answers what waits behind the read of a key, and what waits for all that a session has asked.
+    fn behind(&mut self, flight: &Flight, read: Option<u64>) {
+        for command in flight.abandon(read) {
+            self.last(command, failure::NOT_BEGUN);
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::bell::Bell;
 use crate::command::Command;
 use crate::partition::Partition;
+use crate::pending::Ticket;
 use crate::placement::GroupId;
 use crate::queue::Queue;
 use crate::slots::{group_of, slot_of};
@@ -21,6 +22,8 @@ pub(crate) struct Ways {
     among_others: bool,
     /// Reads that may be answered here.
     pub(crate) reads: Queue<Command>,
+    /// Who waits for the engine to be made durable.
+    pub(crate) checkpoints: Queue<Ticket>,
     /// Calls who proposes.
     pub(crate) proposing: Arc<Bell>,
     /// Calls who confirms.
@@ -32,7 +35,8 @@ impl Ways {
         let [proposing, confirming] = [0, 1].map(|_| Arc::<Bell>::default());
         let partition = |group| Arc::new(Partition::new(group, &proposing, &confirming));
         let partitions = (1..=GroupId::from(groups)).map(partition).collect();
-        Self { groups, partitions, among_others, reads: Queue::new(), proposing, confirming }
+        let (reads, checkpoints) = (Queue::new(), Queue::new());
+        Self { groups, partitions, among_others, reads, checkpoints, proposing, confirming }
     }
 
     /// How many groups there are.

@@ -122,7 +122,11 @@ impl Backend for CacheBackend {
                 stat("items:1:expired_unfetched", &stats.expired_unfetched);
                 stat("items:1:evicted_unfetched", &stats.evicted_unfetched);
             }
-            StatsGroup::Items => {}
+            StatsGroup::Items
+            | StatsGroup::Bdb
+            | StatsGroup::Rep
+            | StatsGroup::RepCfg
+            | StatsGroup::RepMs => {}
             StatsGroup::Slabs => {
                 if stats.items > 0 {
                     stat("1:used_chunks", &stats.items);

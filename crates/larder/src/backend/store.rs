@@ -4,9 +4,11 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use larder_protocol::{Op, Outcome, Seconds};
+use larder_protocol::{Interval, Op, Outcome, Seconds};
 use larder_server::{Backend, Session, StatsGroup};
 use larder_store::{Condition, Pending, Store};
+
+use super::memcachedb;
 
 /// A store, served.
 #[derive(Debug)]
@@ -51,10 +53,20 @@ impl Session for StoreSession {
     fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending> {
         Some(self.0.flush_all(at, now))
     }
+
+    fn range(&mut self, interval: &Interval<'_>, now: Seconds) -> Option<Self::Pending> {
+        Some(self.0.range(interval, now))
+    }
+
+    fn checkpoint(&mut self) -> Option<Self::Pending> {
+        Some(self.0.checkpoint())
+    }
 }
 
 impl Backend for StoreBackend {
     type Session = StoreSession;
+
+    const LISTS: bool = true;
 
     fn session(&self) -> StoreSession {
         StoreSession(self.store.session())
@@ -129,6 +141,10 @@ impl Backend for StoreBackend {
                     }
                 }
             }
+            StatsGroup::Bdb => memcachedb::files(&self.store, &mut stat),
+            StatsGroup::Rep => memcachedb::replication(&self.store, &mut stat),
+            StatsGroup::RepCfg => memcachedb::configuration(&self.store, &mut stat),
+            StatsGroup::RepMs => memcachedb::sites(&self.store, &mut stat),
             // A log-structured tree has no slabs, and counting sizes would read all of it.
             StatsGroup::Items | StatsGroup::Slabs | StatsGroup::Sizes => {}
         }
@@ -149,7 +165,7 @@ impl Backend for StoreBackend {
 }
 
 /// What fits into a line of the protocol: errors have file names in them, which may be anything.
-fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TEXT).collect()
 }
 

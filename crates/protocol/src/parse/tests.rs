@@ -42,6 +42,57 @@ fn a_set_takes_its_value() {
 }
 
 #[test]
+fn a_range_has_five_words() {
+    let range = |line: &str| match whole(format!("{line}\r\n").as_bytes()).0 {
+        Request::Range(interval) => interval.map(|of| {
+            let [start, end] = [of.start, of.end].map(|key| key.escape_ascii().to_string());
+            format!("{start} {end} {} {} {}", of.left_open, of.right_open, of.most)
+        }),
+        other => panic!("{line}: {other:?}"),
+    };
+    let is = |text: &str| Some(text.to_owned());
+    assert_eq!(range("rget a z 0 1 100"), is("a z false true 100"));
+    assert_eq!(range("rget  z  a  1  0  7 "), is("z a true false 7"));
+    assert_eq!(range("rget a z 0 0 0"), is(&format!("a z false false {}", usize::MAX)));
+    let longest = "k".repeat(MAX_KEY_LEN);
+    assert!(range(&format!("rget {longest} {longest} 0 0 1")).is_some());
+    for line in [
+        "rget a z 0 0 101",
+        "rget a z 0 0 -1",
+        "rget a z 0 0 x",
+        "rget a z 0 0 4294967297",
+        "rget a z 2 0 1",
+        "rget a z 0 no 1",
+        &format!("rget {longest}k z 0 0 1"),
+        &format!("rget a {longest}k 0 0 1"),
+    ] {
+        assert_eq!(range(line), None, "{line}");
+    }
+    for line in ["rget", "rget a z 0 0", "rget a z 0 0 1 1", "rget a z 0 0 1 noreply"] {
+        let unknown = refusal_of(line);
+        assert_eq!((unknown.0.as_str(), unknown.1), ("ERROR", line.ends_with("noreply")), "{line}");
+    }
+}
+
+#[test]
+fn a_checkpoint_stands_alone() {
+    for name in ["db_checkpoint", "db_archive"] {
+        for line in [name.to_owned(), format!("{name} ")] {
+            let line = format!("{line}\r\n");
+            assert!(matches!(whole(line.as_bytes()).0, Request::Checkpoint), "{line}");
+        }
+        assert_eq!(refusal_of(&format!("{name} now")).0, "ERROR");
+    }
+}
+
+/// The line of a refusal, and whether it is left out.
+fn refusal_of(line: &str) -> (String, bool) {
+    let line = format!("{line}\r\n");
+    let refusal = refusal(line.as_bytes());
+    (refusal.line.to_owned(), refusal.quiet)
+}
+
+#[test]
 fn more_is_asked_for_exactly() {
     assert_eq!(needs(b"set k 0 0 10\r\n"), 26);
     assert_eq!(needs(b"set k 0 0 10\r\n0123456789\r"), 26);

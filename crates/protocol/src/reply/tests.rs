@@ -1,5 +1,6 @@
 use super::*;
 use crate::item::Header;
+use crate::page::Listed;
 use crate::parse::{Limits, Parsed, parse};
 use crate::request::Request;
 
@@ -87,6 +88,32 @@ fn quiet_hides_the_expected_only() {
     ] {
         assert_eq!(answer(line, outcome), expected, "{line}");
     }
+}
+
+#[test]
+fn a_range_is_listed_up_to_its_end() {
+    let key = Key { text: &[], base64: false };
+    let answer = |shape, outcome: &Outcome<'_>| {
+        let (form, mut out) = (Form { shape, quiet: false, key, flags: &[] }, Vec::new());
+        write_reply(&form, outcome, NOW, &mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let item = |key: &'static str, client_flags, value: &'static str| Listed {
+        key: key.into(),
+        client_flags,
+        value: value.into(),
+    };
+    let items = vec![item("a", 0, ""), item("b", 7, "two")];
+    let page = Page { items, after: Some("b".into()) };
+    let part = "VALUE a 0 0\r\n\r\nVALUE b 7 3\r\ntwo\r\n";
+    assert_eq!(answer(Shape::Range, &Outcome::Listed(page.clone())), part);
+    let page = Page { after: None, ..page };
+    assert_eq!(answer(Shape::Range, &Outcome::Listed(page)), format!("{part}END\r\n"));
+    assert_eq!(answer(Shape::Range, &Outcome::Listed(Page::default())), "END\r\n");
+    let failed = Outcome::Failed("out of luck");
+    assert_eq!(answer(Shape::Range, &failed), "SERVER_ERROR out of luck\r\n");
+    assert_eq!(answer(Shape::Checkpoint, &Outcome::Done), "OK\r\n");
+    assert_eq!(answer(Shape::Checkpoint, &failed), "ERROR\r\n");
 }
 
 const NOT_A_NUMBER: &str = "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n";

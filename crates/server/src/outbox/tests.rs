@@ -1,15 +1,19 @@
+use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Waker;
 
 use tokio::io::{AsyncReadExt, duplex};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use larder_protocol::{Output, Pieces, Piecewise, Value};
+use larder_protocol::{Listed, Output, Pieces, Piecewise, Value};
 
 use super::*;
 use crate::unsent::{MAX_SLICES, MIN_SHARED};
 
 type Answer = Pin<Box<dyn Future<Output = Outcome<'static>> + Send>>;
+
+/// Pages as they are asked for.
+type Listing = Box<dyn FnMut(&mut Context<'_>) -> Poll<Outcome<'static>>>;
 
 /// An answer that comes when it is sent.
 fn later() -> (oneshot::Sender<Outcome<'static>>, Answer) {
@@ -23,7 +27,7 @@ fn delete_form() -> Form<'static> {
 }
 
 /// Polls everything once and returns what reached the other side of a socket.
-fn written(outbox: &mut Outbox<Answer>) -> String {
+fn written<P: Future<Output = Outcome<'static>> + Unpin>(outbox: &mut Outbox<P>) -> String {
     let counters = Counters::default();
     let mut cx = Context::from_waker(Waker::noop());
     outbox.poll_answers(&mut cx, &counters, || 0);
@@ -69,6 +73,53 @@ fn replies_leave_in_the_order_of_requests_whenever_answers_come() {
     first.send(Outcome::Deleted).unwrap();
     assert_eq!(written(&mut outbox), "DELETED\r\nb\r\nNOT_FOUND\r\nc\r\n");
     assert!(outbox.is_empty());
+}
+
+#[test]
+fn the_pages_of_a_range_leave_as_they_come_and_before_what_stands_behind() {
+    let page = |key: &'static str, more: bool| {
+        let item = Listed { key: key.into(), client_flags: 0, value: "v".into() };
+        Outcome::Listed(Page { items: vec![item], after: more.then(|| key.into()) })
+    };
+    let (ask, mut pages) = mpsc::unbounded_channel();
+    let answer: Listing = Box::new(move |cx: &mut Context<'_>| {
+        pages.poll_recv(cx).map(|page| page.unwrap_or(Outcome::Failed("gone")))
+    });
+    let mut outbox = Outbox::default();
+    let key = Key { text: &[], base64: false };
+    let form = Form { shape: Shape::Range, quiet: false, key, flags: &[] };
+    outbox.wait(poll_fn(answer), &form, Tally::Nothing, 0);
+    outbox.end().put(b"behind\r\n");
+    assert_eq!(written(&mut outbox), "");
+    ask.send(page("a", true)).unwrap();
+    ask.send(page("b", true)).unwrap();
+    assert_eq!(written(&mut outbox), "VALUE a 0 1\r\nv\r\nVALUE b 0 1\r\nv\r\n");
+    assert!(outbox.is_waiting());
+    ask.send(page("c", false)).unwrap();
+    assert_eq!(written(&mut outbox), "VALUE c 0 1\r\nv\r\nEND\r\nbehind\r\n");
+    assert!(outbox.is_empty());
+}
+
+#[test]
+fn a_range_of_more_than_may_be_unsent_is_asked_for_as_it_leaves() {
+    let mut asked = 0;
+    let answer: Listing = Box::new(move |_: &mut Context<'_>| {
+        asked += 1;
+        let value = vec![b'v'; MAX_UNSENT / 2].into();
+        let items = vec![Listed { key: "k".into(), client_flags: 0, value }];
+        Poll::Ready(Outcome::Listed(Page { items, after: (asked < 100).then(|| "k".into()) }))
+    });
+    let mut outbox = Outbox::default();
+    let key = Key { text: &[], base64: false };
+    let form = Form { shape: Shape::Range, quiet: false, key, flags: &[] };
+    outbox.wait(poll_fn(answer), &form, Tally::Nothing, 0);
+    let mut rounds = 0;
+    while !outbox.is_empty() {
+        let len = written(&mut outbox).len();
+        assert!((1..=2 * MAX_UNSENT).contains(&len), "{len}");
+        rounds += 1;
+    }
+    assert_eq!(rounds, 50);
 }
 
 #[test]

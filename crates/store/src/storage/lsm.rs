@@ -17,6 +17,7 @@
 
 use std::any::Any;
 use std::io::ErrorKind;
+use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +25,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::journals::Journals;
-use super::{Items, Storage, Usage};
+use super::{Items, Keys, Storage, Usage, Visit};
 use crate::error::Error;
 use crate::options::Options;
 use crate::placement::GroupId;
@@ -142,25 +143,24 @@ impl Storage for Lsm {
         })))
     }
 
-    fn scan(
-        &self,
-        group: GroupId,
-        after: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let (prefix, after) = (prefix(ITEM, group), item_key(group, after));
+    fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
+        let prefix = prefix(ITEM, group);
+        // Where it ends is seen as it is reached: one that ends before it begins the engine would not take.
+        let range = (keys.0.map(|key| item_key(group, key)), Bound::<Vec<u8>>::Unbounded);
         guarded(&self.path, || {
-            let range = (Excluded(&after[..]), Unbounded);
-            let mut found = Vec::new();
-            for entry in self.records.range::<&[u8], _>(range).take(limit) {
+            for entry in self.records.range(range) {
                 let (key, record) = entry.into_inner()?;
                 if !key.starts_with(&prefix) {
                     break;
                 }
-                found.push((into_bytes(key).slice(PREFIX_LEN..), into_bytes(record)));
+                let key = into_bytes(key).slice(PREFIX_LEN..);
+                if !RangeBounds::<[u8]>::contains(&keys, &key[..])
+                    || visit(key, into_bytes(record)).is_break()
+                {
+                    break;
+                }
             }
-            Ok(found)
+            Ok(())
         })
     }
 

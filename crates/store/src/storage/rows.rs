@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use super::{Items, Storage, Usage};
+use super::{Items, Keys, Storage, Usage, Visit};
 use crate::error::Error;
 use crate::placement::GroupId;
 use crate::state::Kept;
@@ -161,13 +161,8 @@ impl Storage for Cached {
         self.engine.items(group)
     }
 
-    fn scan(
-        &self,
-        group: GroupId,
-        after: &[u8],
-        limit: usize,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        self.engine.scan(group, after, limit)
+    fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.engine.walk(group, keys, visit)
     }
 
     fn room(&self) -> Result<u64, Error> {
@@ -258,8 +253,8 @@ mod tests {
             Ok(Box::new(std::iter::empty()))
         }
 
-        fn scan(&self, _: GroupId, _: &[u8], _: usize) -> Result<Vec<(Bytes, Bytes)>, Error> {
-            Ok(Vec::new())
+        fn walk(&self, _: GroupId, _: Keys<'_>, _: &mut Visit<'_>) -> Result<(), Error> {
+            Ok(())
         }
 
         fn room(&self) -> Result<u64, Error> {

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::basics::small;
 use crate::placement::GroupId;
 use crate::state::Kept;
-use crate::storage::{Items, Lsm, Storage, Usage};
+use crate::storage::{Items, Keys, Lsm, Storage, Usage, Visit};
 use crate::store::alone;
 use crate::{Error, Options, Store};
 
@@ -111,13 +111,20 @@ struct Faulty {
     faults: Arc<Faults>,
 }
 
-impl Storage for Faulty {
-    fn read(&self, group: GroupId, key: &[u8]) -> Result<Option<Bytes>, Error> {
+impl Faulty {
+    fn reading(&self) -> Result<(), Error> {
         self.faults.reads.pass();
         if self.faults.unreadable.load(Ordering::Relaxed) {
             return Err(broken());
         }
         assert!(!self.faults.panics.load(Ordering::Relaxed), "as it was told");
+        Ok(())
+    }
+}
+
+impl Storage for Faulty {
+    fn read(&self, group: GroupId, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        self.reading()?;
         self.inner.read(group, key)
     }
 
@@ -149,6 +156,12 @@ impl Storage for Faulty {
         self.inner.items(group)
     }
 
+    fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.reading()?;
+        self.inner.walk(group, keys, visit)
+    }
+
+    /// The keeper's, which nothing goes wrong with.
     fn scan(
         &self,
         group: GroupId,
