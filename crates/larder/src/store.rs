@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder_store::{Entrance, Node as Member, Options, Secret, Store};
 use tracing::info;
@@ -28,6 +29,7 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
             Reserve::Auto => None,
             Reserve::Bytes(bytes) => Some(bytes),
         },
+        checkpoint_every: Duration::from_secs(config.checkpoint_interval_secs),
         ..Options::default()
     };
     let place = config.data_dir.display();

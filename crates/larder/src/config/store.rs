@@ -27,6 +27,8 @@ pub(crate) struct StoreConfig {
     /// Free space of the volume below which writes are refused. Default: what the store needs, at
     /// most 2 GiB.
     pub(crate) reserve: Reserve,
+    /// Seconds after which the log may forget what was written; 0 for only by its size. Default: 5.
+    pub(crate) checkpoint_interval_secs: u64,
     /// Its place in a cluster. Default: none, it is alone.
     pub(crate) member: Option<MemberConfig>,
 }
@@ -40,6 +42,12 @@ impl StoreConfig {
     ) -> Result<(Self, Vec<Note>), Failure> {
         let memory_limit_mb = flags.node.memory_limit.unwrap_or(256);
         let reserve = flags.reserve.unwrap_or(Reserve::Auto);
+        if flags.node.enable_sasl {
+            return Err(Failure::usage(
+                "-S: no node is started as a slave, and there is no SASL authentication yet; leave \
+                 it out: with --join HOST a node is one of a cluster, which agrees on who leads",
+            ));
+        }
         let (node, mut notes) = NodeConfig::resolve(&flags.node, sources, PORT, memory_limit_mb)?;
         let member = MemberConfig::resolve(&flags.member, &node, &mut notes)?;
         let state = state_directory.and_then(|list| list.split(':').next());
@@ -55,7 +63,11 @@ impl StoreConfig {
             _ => absolute(Path::new("larder-data/store"))?,
         };
         let useless = [
-            (flags.node.disable_evictions, "-M", "a store never evicts"),
+            (
+                flags.node.disable_evictions,
+                "-M",
+                "a store never evicts, and nodes agree on who is the master",
+            ),
             (
                 given(flags.node.memory_file.as_deref()).is_some(),
                 "-e",
@@ -68,12 +80,17 @@ impl StoreConfig {
             ),
             (flags.log_dir.is_some(), "-G", "the log is kept with the data"),
             (flags.remove_logs, "-E", "logs that are no longer needed are always removed"),
+            (flags.txn_nosync, "-N", "a write is answered once it is on disk"),
+            (flags.log_buffer.is_some(), "-L", "the log has the buffers it needs"),
             (flags.trickle_interval.is_some(), "-T", "there are no dirty pages to write"),
         ];
         for (_, flag, why) in useless.into_iter().filter(|(given, ..)| *given) {
             notes.push(Note { text: format!("{flag}: {why}; ignored"), warning: false });
         }
-        Ok((Self { node, data_dir, memory_limit_mb, reserve, member }, notes))
+        let checkpoint_interval_secs = flags.checkpoint_interval.unwrap_or(5);
+        let config =
+            Self { node, data_dir, memory_limit_mb, reserve, checkpoint_interval_secs, member };
+        Ok((config, notes))
     }
 
     /// The options by their long names.
@@ -88,6 +105,7 @@ impl StoreConfig {
                     Reserve::Bytes(bytes) => integer(bytes),
                 },
             ),
+            ("checkpoint-interval", integer(self.checkpoint_interval_secs)),
         ];
         settings.extend(member::settings(self.member.as_ref()));
         settings.extend(self.node.settings());

@@ -11,7 +11,7 @@ use crate::flags::value::{Port, Reserve};
 use crate::flags::{INTERNAL, NodeFlags, StoreFlags, UpFlags, command};
 
 /// Options that are taken into others, or into nothing.
-const UNSETTLED: [&str; 17] = [
+const UNSETTLED: [&str; 19] = [
     "config",
     "udp-port",
     "protocol",
@@ -29,6 +29,8 @@ const UNSETTLED: [&str; 17] = [
     "log-dir",
     "remove-logs",
     "trickle-interval",
+    "txn-nosync",
+    "log-buffer",
 ];
 
 fn layers(line: &str) -> Result<Layered, Failure> {
@@ -234,9 +236,28 @@ fn a_store_knows_where_its_data_is() {
 #[test]
 fn a_store_takes_the_flags_of_memcachedb_that_are_not_memcacheds() {
     let (config, notes, _) =
-        store("-H /d -G /log -E -T 30 -B btree -f default.db -m 256", None).unwrap();
-    assert_eq!(config.memory_limit_mb, 256);
-    assert_eq!(notes.len(), 5, "{notes:?}");
+        store("-H /d -G /log -E -T 30 -B btree -f default.db -m 256 -C 300 -N -L 4096", None)
+            .unwrap();
+    assert_eq!((config.memory_limit_mb, config.checkpoint_interval_secs), (256, 300));
+    assert_eq!(notes.len(), 7, "{notes:?}");
+    let wanted = ["-N: a write is answered once it is on disk; ignored", "-L: the log has"];
+    assert!(wanted.iter().all(|text| notes.iter().any(|note| note.text.starts_with(text))));
+    // They keep their long names, and -A is memcached's.
+    let (config, notes, _) = store("--disable-cas --napi-ids 2 -A -R 7 -C 0", None).unwrap();
+    assert!(config.node.shutdown_enabled && notes.len() == 2, "{notes:?}");
+    assert_eq!((config.node.requests_per_event, config.checkpoint_interval_secs), (7, 0));
+    assert!(!store("-A=false", None).unwrap().0.node.shutdown_enabled);
+    for (line, wanted) in [
+        ("-A 4096", "4096: there are no pages whose size could be set; leave it out"),
+        ("-A=perhaps", "want true or false"),
+        ("-R 10.0.0.1:31211", "other nodes reach this one is --peer-listen HOST:PORT"),
+        ("-R 0", "want 1 to 1000000 requests"),
+        ("-S", "-S: no node is started as a slave"),
+        ("-C never", "want 0 to 86400 seconds"),
+    ] {
+        let failure = store(line, None).unwrap_err().to_string();
+        assert!(failure.contains(wanted) && !failure.contains('\n'), "{line}: {failure}");
+    }
     // -O names another site, which MemcacheDB takes part with from the start.
     let line = "-O 10.0.0.2 --peer-listen 10.0.0.1 --cluster-secret-file /s --node-name db1";
     let member = store(line, None).unwrap().0.member.unwrap();

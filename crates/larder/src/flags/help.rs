@@ -37,6 +37,10 @@ pub(crate) fn command() -> Command {
             arg.help("Memory for cached blocks in megabytes (default: 256)")
         })
         .mut_arg("disable_evictions", |arg| arg.help("A store never evicts: this changes nothing"));
+    // Their letters are MemcacheDB's, for what it has by them.
+    let store = ["disable_cas", "enable_largepages", "napi_ids"]
+        .into_iter()
+        .fold(store, |store, id| store.mut_arg(id, |arg| arg.short(None)));
     let up = UpFlags::augment_args(Command::new("up"))
         .about("A local cluster for trying out, until Ctrl-C");
     let ctl = CtlFlags::augment_args(Command::new("ctl"))
@@ -53,7 +57,7 @@ pub(crate) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([cache, store, up].map(finished))
+        .subcommands([finished(cache), of_memcachedb(finished(store)), finished(up)])
         .subcommand(ctl)
         .subcommand(bench)
 }
@@ -72,6 +76,15 @@ fn finished(command: Command) -> Command {
             }
             _ => arg,
         })
+}
+
+/// Flags that have memcached's meaning, and are told apart from MemcacheDB's.
+fn of_memcachedb(store: Command) -> Command {
+    store
+        .mut_arg("enable_shutdown", |arg| {
+            arg.require_equals(false).value_parser(value::shutdown_command)
+        })
+        .mut_arg("max_reqs_per_event", |arg| arg.value_parser(value::requests_of_store))
 }
 
 /// A switch that can be put back to false, when the environment or a file says true.

@@ -1,4 +1,5 @@
-//! What only `larder store` takes: those of MemcacheDB's flags whose letter memcached leaves free.
+//! What only `larder store` takes: MemcacheDB's flags whose letter memcached leaves free, or has for what
+//! does nothing here.
 
 use std::path::PathBuf;
 
@@ -25,12 +26,25 @@ pub(crate) struct StoreFlags {
     #[arg(long, value_name = "size", value_parser = value::reserve)]
     pub(crate) reserve: Option<Reserve>,
 
+    /// Seconds after which the log may forget what was written, so that a start repeats no more; 0 for
+    /// only by its size (default: 5)
+    #[arg(short = 'C', long, value_name = "num",
+        value_parser = value::whole(0..=86_400, "seconds", "5"))]
+    pub(crate) checkpoint_interval: Option<u64>,
+
     /// Directory of the log: it is kept with the data
     #[arg(short = 'G', long, value_name = "dir", help_heading = NO_EFFECT)]
     pub(crate) log_dir: Option<PathBuf>,
     /// Remove log files that are no longer needed: they always are
     #[arg(short = 'E', long, help_heading = NO_EFFECT)]
     pub(crate) remove_logs: bool,
+    /// Answer writes before they are synced: they never are
+    #[arg(short = 'N', long, help_heading = NO_EFFECT)]
+    pub(crate) txn_nosync: bool,
+    /// Buffer of the log in kilobytes
+    #[arg(short = 'L', long, value_name = "num", help_heading = NO_EFFECT,
+        value_parser = value::whole(0..=16 << 20, "kilobytes", "4096"))]
+    pub(crate) log_buffer: Option<u64>,
     /// Seconds between writes of dirty pages
     #[arg(short = 'T', long, value_name = "num", help_heading = NO_EFFECT,
         value_parser = value::whole(0..=86_400, "seconds", "30"))]

@@ -48,6 +48,27 @@ pub(crate) fn whole(
     }
 }
 
+/// `-A` of a store, which is another thing to MemcacheDB.
+pub(crate) fn shutdown_command(text: &str) -> Result<bool, String> {
+    switch(text).map_err(|why| match text.parse::<u64>() {
+        Ok(_) => "there are no pages whose size could be set; leave it out (-A alone enables the \
+                  shutdown command)"
+            .to_owned(),
+        Err(_) => why,
+    })
+}
+
+/// `-R` of a store, which is another thing to MemcacheDB.
+pub(crate) fn requests_of_store(text: &str) -> Result<u64, String> {
+    whole(1..=1_000_000, "requests", "20")(text).map_err(|why| {
+        if text.contains(':') {
+            "where other nodes reach this one is --peer-listen HOST:PORT".to_owned()
+        } else {
+            why
+        }
+    })
+}
+
 /// Worker threads: a number, or `None` for `auto`, one for each core.
 pub(crate) fn threads(text: &str) -> Result<Threads, String> {
     match text.trim() {
