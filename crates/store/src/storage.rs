@@ -39,8 +39,9 @@ pub(crate) trait Storage: Send + Sync + 'static {
     /// more.
     fn persist(&self) -> Result<(), Error>;
 
-    /// All keys of a group and their records in order, as they are now whatever is committed later.
-    fn items(&self, group: GroupId) -> Result<Items, Error>;
+    /// What is kept of a group, and all its keys and their records in order, as they are at one moment
+    /// whatever is committed later.
+    fn whole(&self, group: GroupId) -> Result<(Kept, Items), Error>;
 
     /// Up to `limit` keys of a group after `after` and their records, in order.
     fn scan(
@@ -70,7 +71,7 @@ pub(crate) fn room(path: &Path) -> Result<u64, Error> {
     Ok(volume.blocks_available().saturating_mul(volume.fragment_size()))
 }
 
-/// What [`Storage::items`] gives.
+/// The keys and records that [`Storage::whole`] gives.
 pub(crate) type Items = Box<dyn Iterator<Item = Result<(Bytes, Bytes), Error>> + Send>;
 
 /// What a storage holds.

@@ -4,11 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use larder_peer::{Secret, Settings};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::arrival::draw;
 use super::call::{Reply, Request};
 use super::status::ClusterStatus;
 use super::stranger::{Stranger, Unanswered};
+use crate::backup::Cut;
 
 /// What those who look after a cluster ask of it, through whichever node answers.
 ///
@@ -108,6 +110,26 @@ impl Admin {
     /// It is refused, or not known to be done.
     pub async fn set_replicas(&self, replicas: usize) -> Result<u64, AdminError> {
         self.change(Request::SetReplicas(replicas)).await
+    }
+
+    /// Takes a cut of all that the cluster has. Writes wait for it, some milliseconds each time that it
+    /// is tried, and a second at most.
+    ///
+    /// # Errors
+    ///
+    /// It is refused; or some group has no leader, or another than a moment ago, however often it is
+    /// tried.
+    pub async fn cut(&self) -> Result<Cut, AdminError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status().await?;
+            match Cut::take(draw(), &status, self.stranger.credentials()).await {
+                Ok(cut) => return Ok(cut),
+                Err(why) if Instant::now() >= deadline => return Err(AdminError::Unavailable(why)),
+                // What is known of who leads may be a second old.
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
     }
 
     /// Returns once all groups are where they are to be by this version or a later one. Until then

@@ -145,8 +145,8 @@ impl Storage for Faulty {
         self.inner.persist()
     }
 
-    fn items(&self, group: GroupId) -> Result<Items, Error> {
-        self.inner.items(group)
+    fn whole(&self, group: GroupId) -> Result<(Kept, Items), Error> {
+        self.inner.whole(group)
     }
 
     fn scan(
