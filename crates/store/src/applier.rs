@@ -238,8 +238,8 @@ impl Machine for Applier {
 
     fn view(&mut self) -> io::Result<Box<dyn View>> {
         let whole = self.keep().and_then(|()| self.shared.storage.whole(self.partition.group));
-        let (kept, items) = whole.map_err(|error| self.fail(error))?;
-        Ok(Box::new(Whole::new(&kept, items)))
+        let (_, items) = whole.map_err(|error| self.fail(error))?;
+        Ok(Box::new(Whole::new(&self.done, items)))
     }
 
     fn install(&mut self, view: &mut dyn View) -> io::Result<()> {

@@ -187,8 +187,8 @@ impl fmt::Debug for Cut {
 
 /// How long a node may take to answer: it may have to read a part from a busy disk.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long a node that keeps something may be out of reach.
-const PART_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a node that keeps something may be out of reach. One that was restarted keeps nothing.
+const PART_PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(200);
 /// So often nodes are told to keep what is not asked for yet.
 const KEEP: Duration = Duration::from_secs(10);
