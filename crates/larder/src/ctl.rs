@@ -3,12 +3,15 @@
 //! - `report`: how a cluster is
 //! - `backup`, `restore`: its items in files, and back, to whichever cluster
 //! - `archive`: what those files are
+//! - `dump`, `load`: the same as text, which other servers know
 //! - `sender`: commands on their way to nodes
 //! - `text`: items as commands
 //! - `progress`: how far it is
 
 mod archive;
 mod backup;
+mod dump;
+mod load;
 mod progress;
 mod report;
 mod restore;
@@ -63,6 +66,8 @@ async fn act(admin: &Admin, action: &StoreAction) -> Result<(), Failure> {
         StoreAction::Restore { directory, merge } => {
             return restore::restore(admin, directory, *merge).await;
         }
+        StoreAction::Dump { file } => return dump::dump(admin, file).await,
+        StoreAction::Load { file } => return load::load(admin, file).await,
         StoreAction::Verify { directory } => return verify(directory).map(drop),
         StoreAction::Drain { name } => admin.drain(name, true).await,
         StoreAction::Undrain { name } => admin.drain(name, false).await,

@@ -10,13 +10,15 @@
 mod support;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use nix::sys::signal::Signal;
 use support::stores::{Client, Stores};
-use support::{Ended, Running, Stream, ended, larder, until};
+use support::{Ended, Running, Stream, ended, free_ports, larder, until};
 use tempfile::TempDir;
 
 fn text(path: &Path) -> &str {
@@ -201,4 +203,72 @@ fn a_backup_that_is_damaged_or_did_not_end_is_refused_before_anything_is_written
     let told = running.all(Stream::Err);
     assert_eq!(verified(&lost).status.success(), ended_well, "{told}");
     assert!(ended_well || told.contains("no whole backup"), "{told}");
+}
+
+#[test]
+fn a_dump_goes_to_any_memcached_and_comes_back() {
+    let stores = Stores::founded(1, "--groups 3 --replicas 1");
+    let place = TempDir::new().unwrap();
+    let mut client = stores.client(1);
+    for number in 0..1200 {
+        client.set_at_last(&format!("key{number}"), &"v\r\n".repeat(number));
+    }
+    assert_eq!(client.ask("ms YSBi 6 b F7 T2147483647\r\nspaced\r\n"), "HD");
+    assert_eq!(client.ask("ms stale 3\r\nold\r\nmd stale I\r\n"), "HD");
+    assert_eq!(client.line(), "HD");
+    assert_eq!(client.ask("ms gone 1 T-1\r\nv\r\n"), "HD");
+    let file = place.path().join("dump");
+    let dumped = stores.ctl(&format!("dump {}", text(&file)));
+    assert!(dumped.status.success() && dumped.err.contains("dumped 1202 items"), "{dumped:?}");
+    let refused = stores.ctl(&format!("dump {}", text(&file)));
+    assert!(!refused.status.success() && refused.err.contains("there already"), "{refused:?}");
+    let bytes = fs::read(&file).unwrap();
+    let standard = stores.ctl("dump");
+    assert!(standard.out.ends_with("\nmn\n"), "{:?}", standard.status);
+    drop(stores);
+
+    // To a server that is not ours, by nothing but a socket.
+    if let Some((_memcached, port)) = memcached() {
+        let mut other = Client::connect(port);
+        let lines: Vec<_> = thread::scope(|scope| {
+            let mut sender = other.sender();
+            scope.spawn(move || sender.write_all(&bytes).unwrap());
+            std::iter::repeat_with(|| other.line()).take_while(|line| line != "MN").collect()
+        });
+        assert_eq!(lines.len(), 1203);
+        assert!(lines.iter().all(|line| line == "HD"), "{lines:?}");
+        assert_eq!(other.ask("mg YSBi b f v\r\n"), "VA 6 f7");
+        assert_eq!(other.line(), "spaced");
+    }
+
+    let three = Stores::founded(3, "");
+    let loaded = three.ctl(&format!("load {}", text(&file)));
+    assert!(loaded.status.success() && loaded.out.contains("1202 items loaded"), "{loaded:?}");
+    let mut client = three.client(2);
+    for number in [0, 1, 700, 1199] {
+        let length = 3 * number;
+        assert_eq!(client.ask(&format!("mg key{number} s\r\n")), format!("HD s{length}"));
+    }
+    assert_eq!(client.ask("mg YSBi b f s\r\n"), "HD f7 s6");
+    assert_eq!(client.ask("mg stale s\r\n"), "HD s3 X W");
+    // The whole of one that breaks off is not there, and that is said.
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let broken = three.ctl(&format!("load {}", text(&file)));
+    assert!(!broken.status.success() && broken.err.contains("breaks off"), "{broken:?}");
+}
+
+/// memcached, where it is installed, and its port.
+fn memcached() -> Option<(Running, u16)> {
+    let port = free_ports(1);
+    let mut command = Command::new("memcached");
+    command.args(["-l", "127.0.0.1", "-U", "0", "-p", &port.to_string()]);
+    if Command::new("memcached").arg("--version").output().is_err() {
+        eprintln!("memcached is not installed: nothing is compared with it");
+        return None;
+    }
+    if nix::unistd::geteuid().is_root() {
+        command.args(["-u", "root"]);
+    }
+    Some((Running::start(&mut command), port))
 }

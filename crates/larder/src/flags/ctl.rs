@@ -65,6 +65,18 @@ pub(crate) enum StoreAction {
         #[arg(long)]
         merge: bool,
     },
+    /// Write all items, as they are at one moment, as meta commands, which any memcached takes
+    Dump {
+        /// File that is not there yet, or - for standard output
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Put the items of a dump into a cluster, over those of the same keys
+    Load {
+        /// File of the dump, or - for standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
     /// Move all that a node has to others, while it serves
     Drain {
         /// Name of the node
