@@ -4,6 +4,7 @@
 //! - `backup`, `restore`: its items in files, and back, to whichever cluster
 //! - `archive`: what those files are
 //! - `dump`, `load`: the same as text, which other servers know
+//! - `import`: what another server has
 //! - `sender`: commands on their way to nodes
 //! - `text`: items as commands
 //! - `progress`: how far it is
@@ -11,6 +12,7 @@
 mod archive;
 mod backup;
 mod dump;
+mod import;
 mod load;
 mod progress;
 mod report;
@@ -28,7 +30,7 @@ use larder_store::{Admin, AdminError, ClusterStatus, Secret};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 
-use crate::config::CtlConfig;
+use crate::config::{CtlConfig, reachable};
 use crate::failure::Failure;
 use crate::flags::StoreAction;
 
@@ -68,6 +70,10 @@ async fn act(admin: &Admin, action: &StoreAction) -> Result<(), Failure> {
         }
         StoreAction::Dump { file } => return dump::dump(admin, file).await,
         StoreAction::Load { file } => return load::load(admin, file).await,
+        StoreAction::Import { from } => {
+            let from = reachable("--from", from, MEMCACHED_PORT)?;
+            return import::import(admin, &from).await;
+        }
         StoreAction::Verify { directory } => return verify(directory).map(drop),
         StoreAction::Drain { name } => admin.drain(name, true).await,
         StoreAction::Undrain { name } => admin.drain(name, false).await,
@@ -141,3 +147,6 @@ fn say(text: &str) {
     let mut output = std::io::stdout().lock();
     output.write_all(text.as_bytes()).and_then(|()| output.flush()).ok();
 }
+
+/// Of servers that are named without a port.
+const MEMCACHED_PORT: u16 = 11211;

@@ -9,8 +9,11 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::ops::Bound;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -271,4 +274,84 @@ fn memcached() -> Option<(Running, u16)> {
         command.args(["-u", "root"]);
     }
     Some((Running::start(&mut command), port))
+}
+
+#[test]
+fn what_a_memcached_has_is_imported_with_flags_and_exptimes() {
+    let Some((_memcached, port)) = memcached() else { return };
+    let mut other = Client::connect(port);
+    for number in 0..250 {
+        let key = format!("key%{number}");
+        assert_eq!(other.set(&key, &"v\r\n".repeat(number)), "STORED");
+    }
+    assert_eq!(other.ask("ms YSBi 6 b F7 T2147483647\r\nspaced\r\n"), "HD");
+    assert_eq!(other.ask("set k 5 1000 1\r\nv\r\n"), "STORED");
+    let stores = Stores::founded(1, "--groups 2 --replicas 1");
+    let imported = stores.ctl(&format!("import --from 127.0.0.1:{port}"));
+    assert!(imported.status.success() && imported.out.contains("252 items"), "{imported:?}");
+    let mut client = stores.client(1);
+    for number in 0..250 {
+        let told = client.ask(&format!("mg key%{number} s t\r\n"));
+        assert_eq!(told, format!("HD s{} t-1", 3 * number));
+    }
+    assert_eq!(client.ask("mg YSBi b f v\r\n"), "VA 6 f7");
+    assert_eq!(client.line(), "spaced");
+    let told = client.ask("mg k f t\r\n");
+    let left: u32 = told.strip_prefix("HD f5 t").unwrap().parse().unwrap();
+    assert!((1..=1000).contains(&left), "{told}");
+    let nobody = stores.ctl(&format!("import --from 127.0.0.1:{}", free_ports(1)));
+    assert!(!nobody.status.success() && nobody.err.contains("cannot read from"), "{nobody:?}");
+}
+
+/// What a MemcacheDB answers of these items, to one connection after the other.
+fn serve_rget(listener: &TcpListener, items: &BTreeMap<String, String>) {
+    for stream in listener.incoming() {
+        let mut stream = BufReader::new(stream.unwrap());
+        let mut bytes = Vec::new();
+        while stream.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+            let line = String::from_utf8_lossy(&bytes).into_owned();
+            bytes.clear();
+            let words: Vec<_> = line.split_whitespace().collect();
+            let mut answer = String::new();
+            if let ["rget", start, _, open, "0", max] = words[..] {
+                let from = match open {
+                    "1" => Bound::Excluded(start.to_owned()),
+                    _ => Bound::Included(start.to_owned()),
+                };
+                let page = items.range((from, Bound::Unbounded)).take(max.parse().unwrap());
+                for (key, value) in page {
+                    let line = format!("VALUE {key} 9 {}\r\n{value}\r\n", value.len());
+                    answer.push_str(&line);
+                }
+                answer += "END\r\n";
+            } else {
+                answer += "ERROR\r\n";
+            }
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_a_memcachedb_has_is_imported_page_by_page() {
+    let items: BTreeMap<_, _> = (0..250).map(|n| (format!("key{n}"), n.to_string())).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let from = listener.local_addr().unwrap();
+    let served = items.clone();
+    thread::spawn(move || serve_rget(&listener, &served));
+    let stores = Stores::founded(1, "--groups 2 --replicas 1");
+    let imported = stores.ctl(&format!("import --from {from}"));
+    assert!(imported.status.success() && imported.out.contains("250 items"), "{imported:?}");
+    let mut client = stores.client(1);
+    for (key, value) in items {
+        let head = format!("VA {} f9 t-1", value.len());
+        assert_eq!(client.ask(&format!("mg {key} f t v\r\n")), head);
+        assert_eq!(client.line(), value);
+    }
+    // One that can do neither says so.
+    let cache = Running::start(&mut larder("cache -l 127.0.0.1 -p -1"));
+    let listening = cache.line(Stream::Err, "listening on ");
+    let address = listening.rsplit("listening on ").next().unwrap().split_whitespace().next();
+    let refused = stores.ctl(&format!("import --from {}", address.unwrap()));
+    assert!(!refused.status.success() && refused.err.contains("neither"), "{refused:?}");
 }

@@ -77,6 +77,13 @@ pub(crate) enum StoreAction {
         #[arg(default_value = "-")]
         file: PathBuf,
     },
+    /// Put the items of a memcached (1.4.31 or later) or a MemcacheDB into a cluster, over those of the
+    /// same keys; what is written there meanwhile may be missed
+    Import {
+        /// Its address, as clients write it (port 11211 if none is given)
+        #[arg(long, value_name = "addr")]
+        from: String,
+    },
     /// Move all that a node has to others, while it serves
     Drain {
         /// Name of the node
