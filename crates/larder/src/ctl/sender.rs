@@ -232,6 +232,8 @@ fn judge(response: &Response<'_>) -> Verdict {
             Verdict::Never(format!("SERVER_ERROR {}; its nodes take more with -I", text(told)))
         }
         Response::ServerError(told) => Verdict::Again(format!("SERVER_ERROR {}", text(told))),
+        Response::ClientError(told) => Verdict::Never(format!("CLIENT_ERROR {}", text(told))),
+        Response::Error(told) => Verdict::Never(format!("ERROR {}", text(told))),
         other => Verdict::Never(format!("it answers {other:?}")),
     }
 }
@@ -248,3 +250,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How long the answers to a batch may take.
 const ANSWERED: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;
