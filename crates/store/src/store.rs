@@ -334,7 +334,7 @@ impl Store {
     }
 
     #[cfg(test)]
-    pub(crate) fn groups(&self) -> &Groups {
+    pub(crate) fn groups(&self) -> &Arc<Groups> {
         &self.groups
     }
 

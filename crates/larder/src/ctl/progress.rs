@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -21,6 +21,8 @@ struct Inner {
     began: Instant,
     shown: Mutex<Instant>,
     is_terminal: bool,
+    /// Whether a line on the terminal has not ended.
+    is_open: AtomicBool,
 }
 
 impl Progress {
@@ -29,7 +31,8 @@ impl Progress {
         let (items, bytes, began) = (AtomicU64::new(0), AtomicU64::new(0), Instant::now());
         let is_terminal = io::stderr().is_terminal();
         let shown = Mutex::new(began);
-        Self(Arc::new(Inner { done, total, items, bytes, began, shown, is_terminal }))
+        let is_open = AtomicBool::new(false);
+        Self(Arc::new(Inner { done, total, items, bytes, began, shown, is_terminal, is_open }))
     }
 
     /// So many more are, of so many bytes.
@@ -52,9 +55,7 @@ impl Progress {
     /// No more are.
     pub(super) fn end(&self) {
         self.show();
-        if self.0.is_terminal {
-            writeln!(io::stderr()).ok();
-        }
+        self.0.end_line();
     }
 
     fn show(&self) {
@@ -64,10 +65,26 @@ impl Progress {
         let mut stderr = io::stderr().lock();
         // Nobody may be reading any more.
         if inner.is_terminal {
+            inner.is_open.store(true, Ordering::Relaxed);
             write!(stderr, "\r\x1b[K{line}").and_then(|()| stderr.flush()).ok();
         } else {
             writeln!(stderr, "{line}").ok();
         }
+    }
+}
+
+impl Inner {
+    fn end_line(&self) {
+        if self.is_open.swap(false, Ordering::Relaxed) {
+            writeln!(io::stderr()).ok();
+        }
+    }
+}
+
+impl Drop for Inner {
+    /// What is said next, if something has failed, has a line of its own.
+    fn drop(&mut self) {
+        self.end_line();
     }
 }
 

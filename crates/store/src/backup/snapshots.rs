@@ -104,7 +104,7 @@ impl Snapshots {
                 loop {
                     sleep(LOOK).await;
                     match snapshots.upgrade() {
-                        Some(snapshots) if snapshots.clear() => {}
+                        Some(snapshots) if snapshots.clear(IDLE) => {}
                         _ => return,
                     }
                 }
@@ -166,10 +166,10 @@ impl Snapshots {
         Some(kept.held.clone())
     }
 
-    /// Lets go of what nobody has asked for in a while. Whether there is something left.
-    fn clear(&self) -> bool {
+    /// Lets go of what nobody has asked for in so long. Whether there is something left.
+    pub(crate) fn clear(&self, idle: Duration) -> bool {
         let mut cuts = self.cuts.lock();
-        let gone: Vec<_> = cuts.extract_if(|_, kept| kept.asked.elapsed() >= IDLE).collect();
+        let gone: Vec<_> = cuts.extract_if(|_, kept| kept.asked.elapsed() >= idle).collect();
         let left = !cuts.is_empty();
         drop(cuts);
         drop(gone);
@@ -255,8 +255,8 @@ async fn blocking<T: Send + 'static, E: fmt::Display + Send + 'static>(
 
 fn no_such(cut: u64, group: GroupId) -> Refusal {
     Refusal(format!(
-        "it has nothing of group {group} for the backup {cut:016x}: it was restarted, or not asked \
-         for a minute"
+        "it has nothing of group {group} for the backup {cut:016x}: it was restarted, or not \
+         asked for a minute"
     ))
 }
 

@@ -1,6 +1,7 @@
 //! Cuts of a cluster that is written to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::block_on;
 use super::cluster::{Cluster, eventually, set_at_last};
 use super::groups::keys_of;
 use crate::backup::call::{BACKUP, Call, Reply, decode, encode};
-use crate::backup::{Cut, Item};
+use crate::backup::{Cut, Item, Snapshots};
 use crate::cluster::{ClusterStatus, GroupStatus, NodeStatus};
 
 const GROUPS: u64 = 3;
@@ -245,6 +246,7 @@ fn a_group_that_went_on_by_itself_or_is_led_by_another_is_in_no_cut() {
     let led = asker.ask(&cluster, leader, &Call::Take { cut: 3, group: 1 }).unwrap_err();
     assert!(led.contains("does not lead group 1") || led.contains("no majority"), "{led}");
     drop(group);
+    assert_eq!(asker.ask(&cluster, leader, &Call::Drop { cut: 3 }), Ok(Reply::Done));
     // Who is lost takes what it kept along.
     let cut = asker.cut(&cluster, 4);
     let leader = cluster.leader_of(1);
@@ -273,6 +275,13 @@ fn parts_are_given_again_and_in_order_and_stay_as_they_were() {
     let first = part(0).unwrap();
     assert_eq!(part(0).unwrap(), first, "its answer may have been lost");
     assert!(!first.is_last && first.items.len() > large.len());
+    // Who leads by then does not matter.
+    let leader = cluster.leader_of(1);
+    let group = cluster.stores[&leader].groups().replica(1).unwrap().group();
+    let handed = group.hand_over(leader % 3 + 1, Duration::from_secs(10));
+    asker.runtime.block_on(handed).unwrap();
+    drop(group);
+    set_at_last(&mut session, &keys[2], "much later");
     let wrong = part(2).unwrap_err();
     assert!(wrong.contains("part 2 was asked for behind 1 others"), "{wrong}");
     let rest: Vec<_> = (1..4).map(|number| part(number).unwrap()).collect();
@@ -311,4 +320,30 @@ fn what_is_flushed_is_in_no_cut_and_what_is_to_be_flushed_goes_then() {
     let all = asker.read(&asker.cut(&cluster, 1));
     let expected = [(soon, ("v".to_owned(), NOW + 10)), (late, ("v".to_owned(), NOW + 50))];
     assert_eq!(all, BTreeMap::from(expected));
+}
+
+#[test]
+fn what_nobody_asks_for_is_let_go_and_there_are_not_too_many_at_once() {
+    let cluster = Cluster::of_one_group(1);
+    let (asker, store) = (Asker::new(), &cluster.stores[&cluster.leader()]);
+    let snapshots = Snapshots::new(Arc::clone(store.groups()), Arc::clone(store.shared()));
+    let snapshots = Arc::new(snapshots);
+    let ask = |call: &Call| {
+        let answer = Arc::clone(&snapshots).answer(encode(call).unwrap());
+        let answer = asker.runtime.block_on(answer).map_err(|refusal| refusal.0);
+        answer.map(|answer| decode::<Reply>(&answer).unwrap())
+    };
+    for cut in 1..=4 {
+        assert_eq!(ask(&Call::Hold { cut, group: 1 }), Ok(Reply::Done));
+        assert_eq!(ask(&Call::Take { cut, group: 1 }), Ok(Reply::Done));
+        assert_eq!(ask(&Call::GoOn { cut }), Ok(Reply::Done));
+    }
+    let more = ask(&Call::Hold { cut: 5, group: 1 }).unwrap_err();
+    assert!(more.contains("4 backups"), "{more}");
+    assert!(snapshots.clear(Duration::from_mins(1)));
+    ask(&Call::Part { cut: 1, group: 1, number: 0 }).unwrap();
+    assert!(!snapshots.clear(Duration::ZERO));
+    let gone = ask(&Call::Part { cut: 1, group: 1, number: 0 }).unwrap_err();
+    assert!(gone.contains("not asked for a minute"), "{gone}");
+    ask(&Call::Hold { cut: 5, group: 1 }).unwrap();
 }

@@ -15,7 +15,7 @@ async fn serve(
     let address = listener.local_addr().unwrap().to_string();
     let served = Arc::new(parking_lot::Mutex::new((script, BTreeMap::new())));
     let shared = Arc::clone(&served);
-    let server = tokio::spawn(async move {
+    let serving = tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
             let shared = Arc::clone(&shared);
@@ -50,7 +50,7 @@ async fn serve(
         sender.finish().await
     };
     let sent = sent.await.map_err(|failure| failure.to_string());
-    server.abort();
+    serving.abort();
     let asked = served.lock().1.clone();
     (sent, asked, progress.items())
 }
