@@ -21,5 +21,6 @@ mod snapshots;
 
 pub(crate) use call::BACKUP;
 pub use cut::{Cut, Part};
+pub(crate) use cut::{Leader, Scene};
 pub use item::{Item, Senseless};
 pub(crate) use snapshots::Snapshots;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use larder_store::{Admin, Item};
 
-use super::archive::{Archive, Entry, Reader};
+use super::archive::{Archive, Entry};
 use super::progress::Progress;
 use super::sender::{Command, Sender};
 use super::{now, on_a_thread, say, text};
@@ -16,8 +16,8 @@ pub(super) fn verify(directory: &Path) -> Result<Archive, Failure> {
     let progress = Progress::new("verified", Some(archive.manifest.items()));
     for entry in &archive.manifest.groups {
         let mut reader = archive.read(entry)?;
-        while let Some(items) = reader.block()? {
-            progress.add(count(&items), items.len() as u64);
+        while let Some((items, count)) = reader.block()? {
+            progress.add(count.into(), items.len() as u64);
         }
     }
     progress.end();
@@ -71,9 +71,13 @@ async fn restore_group(
     let mut reader = archive.read(entry)?;
     let mut expired = 0;
     loop {
-        let (back, items) = on_a_thread(move || next(reader)).await?;
+        let (back, block) = on_a_thread(move || {
+            let block = reader.block()?;
+            Ok((reader, block))
+        })
+        .await?;
         reader = back;
-        let Some(items) = items else { return Ok(expired) };
+        let Some((items, _)) = block else { return Ok(expired) };
         let mut items = items.as_slice();
         while let Ok(item) = Item::take(&mut items) {
             if item.expired(now()) {
@@ -83,11 +87,6 @@ async fn restore_group(
             }
         }
     }
-}
-
-fn next(mut reader: Reader) -> Result<(Reader, Option<Vec<u8>>), Failure> {
-    let items = reader.block()?;
-    Ok((reader, items))
 }
 
 /// What makes an item of a node what this one is.
@@ -120,12 +119,4 @@ async fn is_empty(admin: &Admin) -> Result<bool, Failure> {
     }
     cut.end().await;
     Ok(!found)
-}
-
-fn count(mut items: &[u8]) -> u64 {
-    let mut count = 0;
-    while Item::take(&mut items).is_ok() {
-        count += 1;
-    }
-    count
 }

@@ -12,8 +12,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::call::{BACKUP, Call, Reply, decode, encode};
-use crate::cluster::ClusterStatus;
-use crate::placement::{GroupId, PLACEMENT};
+use crate::placement::{GroupId, NodeId};
 
 /// All items of a cluster, as they were at one moment, see the module's documentation. The nodes that
 /// led its groups then keep them until this is [ended](Self::end), or dropped for a minute: meanwhile
@@ -25,6 +24,26 @@ pub struct Cut {
     keepers: BTreeMap<GroupId, Arc<Keeper>>,
     /// Has the nodes keep what is not asked for yet.
     keeps: AbortHandle,
+}
+
+/// Of what a cut is to be taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    /// The name of the cluster.
+    pub(crate) cluster: String,
+    /// What it drew when it was founded.
+    pub(crate) cluster_id: u64,
+    /// Who leads each of its groups.
+    pub(crate) leaders: BTreeMap<GroupId, Leader>,
+}
+
+/// Who leads a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Leader {
+    pub(crate) node: NodeId,
+    pub(crate) name: String,
+    /// Where other nodes reach it.
+    pub(crate) address: String,
 }
 
 /// Some items of a group.
@@ -47,21 +66,19 @@ impl Cut {
     /// Takes one, if all groups are led by those who are said to.
     pub(crate) async fn take(
         id: u64,
-        status: &ClusterStatus,
+        scene: Scene,
         credentials: &Credentials,
     ) -> Result<Self, String> {
+        let Scene { cluster, cluster_id, leaders } = scene;
         let mut nodes = BTreeMap::new();
         let mut keepers = BTreeMap::new();
-        for group in status.groups.iter().filter(|group| group.group != PLACEMENT) {
-            let leader = status.nodes.iter().find(|node| Some(node.node) == group.leader);
-            let leader = leader.ok_or_else(|| format!("nobody leads group {}", group.group))?;
-            let keeper = nodes.entry(leader.node).or_insert_with(|| {
-                let (name, address) = (leader.name.clone(), leader.peer_address.clone());
-                let settings = Settings::default();
-                let link = Link::open(&address, Some(leader.node), credentials.clone(), settings);
+        for (group, Leader { node, name, address }) in leaders {
+            let keeper = nodes.entry(node).or_insert_with(|| {
+                let (me, settings) = (credentials.clone(), Settings::default());
+                let link = Link::open(&address, Some(node), me, settings);
                 Arc::new(Keeper { name, address, link })
             });
-            keepers.insert(group.group, Arc::clone(keeper));
+            keepers.insert(group, Arc::clone(keeper));
         }
         let nodes: Vec<_> = nodes.into_values().collect();
         // Before any holds back: none is to wait until another can be reached.
@@ -80,8 +97,8 @@ impl Cut {
                 join_all(nodes.iter().map(|node| node.done(Call::Keep { cut: id }))).await;
             }
         });
-        let (cluster, keeps) = (status.cluster.clone(), keeps.abort_handle());
-        Ok(Self { cluster, cluster_id: status.id, id, keepers, keeps })
+        let keeps = keeps.abort_handle();
+        Ok(Self { cluster, cluster_id, id, keepers, keeps })
     }
 
     /// The name of the cluster.

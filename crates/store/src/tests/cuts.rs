@@ -14,8 +14,7 @@ use super::block_on;
 use super::cluster::{Cluster, eventually, set_at_last};
 use super::groups::keys_of;
 use crate::backup::call::{BACKUP, Call, Reply, decode, encode};
-use crate::backup::{Cut, Item, Snapshots};
-use crate::cluster::{ClusterStatus, GroupStatus, NodeStatus};
+use crate::backup::{Cut, Item, Leader, Scene, Snapshots};
 
 const GROUPS: u64 = 3;
 
@@ -39,8 +38,7 @@ impl Asker {
     /// Takes one, as soon as all groups are led.
     fn cut(&self, cluster: &Cluster, id: u64) -> Cut {
         eventually("a cut is taken", || {
-            let status = status(cluster);
-            self.runtime.block_on(Cut::take(id, &status, &self.credentials)).ok()
+            self.runtime.block_on(Cut::take(id, scene(cluster), &self.credentials)).ok()
         })
     }
 
@@ -80,41 +78,13 @@ impl Asker {
 }
 
 /// What group 0 would say.
-fn status(cluster: &Cluster) -> ClusterStatus {
-    let node = |node: &u64| NodeStatus {
-        node: *node,
-        name: format!("db{node}"),
-        zone: String::new(),
-        peer_address: cluster.address(*node),
-        client_address: String::new(),
-        drains: false,
-        leaves: false,
-        answers: true,
-        seats: 0,
-        replicas: 0,
-        leads: 0,
+fn scene(cluster: &Cluster) -> Scene {
+    let leader = |group| {
+        let node = cluster.leader_of(group);
+        (group, Leader { node, name: format!("db{node}"), address: cluster.address(node) })
     };
-    let group = |group| GroupStatus {
-        group,
-        seats: [].into(),
-        voters: [].into(),
-        learners: [].into(),
-        leader: (group > 0).then(|| cluster.leader_of(group)),
-        term: 0,
-        last: 0,
-        lag: BTreeMap::new(),
-        holds: true,
-        doing: None,
-    };
-    ClusterStatus {
-        cluster: "tests".to_owned(),
-        id: 7,
-        version: 1,
-        replicas: 3,
-        holds: true,
-        nodes: cluster.stores.keys().map(node).collect(),
-        groups: (0..=GROUPS).map(group).collect(),
-    }
+    let leaders = (1..=GROUPS).map(leader).collect();
+    Scene { cluster: "tests".to_owned(), cluster_id: 7, leaders }
 }
 
 /// Of each pair of groups one client writes, again and again, a number to a key of the first, and when

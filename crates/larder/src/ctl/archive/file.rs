@@ -120,8 +120,8 @@ impl Reader {
         Ok(reader)
     }
 
-    /// The items of the next block; `None` behind the last.
-    pub(in crate::ctl) fn block(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    /// The items of the next block, and how many they are; `None` behind the last.
+    pub(in crate::ctl) fn block(&mut self) -> Result<Option<(Vec<u8>, u32)>, Failure> {
         if self.ended {
             return Ok(None);
         }
@@ -149,7 +149,7 @@ impl Reader {
         self.blocks += 1;
         self.items += u64::from(found);
         if !items.is_empty() {
-            return Ok(Some(items));
+            return Ok(Some((items, found)));
         }
         self.ended = true;
         let end = self.bytes;

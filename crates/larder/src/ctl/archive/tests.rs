@@ -39,8 +39,8 @@ fn read(path: &Path) -> Result<Vec<Vec<u8>>, String> {
     let mut blocks = Vec::new();
     for entry in &archive.manifest.groups {
         let mut reader = archive.read(entry).map_err(|why| why.to_string())?;
-        while let Some(block) = reader.block().map_err(|why| why.to_string())? {
-            blocks.push(block);
+        while let Some((items, _)) = reader.block().map_err(|why| why.to_string())? {
+            blocks.push(items);
         }
     }
     Ok(blocks)
