@@ -17,7 +17,7 @@ pub(crate) use cache::CacheConfig;
 pub(crate) use ctl::CtlConfig;
 pub(crate) use layer::{Ended, Layered, layered};
 pub(crate) use listen::Endpoint;
-pub(crate) use member::{MemberConfig, PEER_PORT};
+pub(crate) use member::{MemberConfig, PEER_PORT, reachable};
 pub(crate) use node::{NodeConfig, Note};
 pub(crate) use print::print;
 pub(crate) use source::Sources;

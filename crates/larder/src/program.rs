@@ -8,7 +8,7 @@ use clap::FromArgMatches;
 
 use crate::config::{self, CacheConfig, CtlConfig, Ended, Layered, StoreConfig, UpConfig};
 use crate::failure::Failure;
-use crate::flags::{self, CtlFlags, NodeFlags, StoreFlags, UpFlags, What};
+use crate::flags::{self, CtlFlags, NodeFlags, StoreAction, StoreFlags, UpFlags, What};
 use crate::{bench, cache, ctl, store, up};
 
 const LICENSE: &str = "Larder is licensed under either of the MIT License and the Apache License, \
@@ -76,6 +76,9 @@ fn run(mut layered: Layered) -> Result<ExitCode, Failure> {
         }
         "ctl" => {
             let flags = raw::<CtlFlags>(&layered.matches)?;
+            if let What::Store(StoreAction::Verify { directory }) = &flags.what {
+                return ctl::verify(directory).map_err(within);
+            }
             let config = CtlConfig::resolve(&flags).map_err(within)?;
             match &flags.what {
                 What::Store(action) => ctl::store(&config, action).map_err(within),

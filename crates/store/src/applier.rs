@@ -237,8 +237,8 @@ impl Machine for Applier {
     }
 
     fn view(&mut self) -> io::Result<Box<dyn View>> {
-        let items = self.keep().and_then(|()| self.shared.storage.items(self.partition.group));
-        let items = items.map_err(|error| self.fail(error))?;
+        let whole = self.keep().and_then(|()| self.shared.storage.whole(self.partition.group));
+        let (_, items) = whole.map_err(|error| self.fail(error))?;
         Ok(Box::new(Whole::new(&self.done, items)))
     }
 

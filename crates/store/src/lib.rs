@@ -32,6 +32,7 @@
 //! - `applier`, `apply`, `answers`: how entries come back, what they do, who is told
 //! - `state`, `record`, `published`: what is kept, and what readers know of it
 //! - `view`: all of a partition, for a replica that lacks too much
+//! - `backup`: all items of a cluster, as they were at one moment
 //! - `cluster`: who belongs to a cluster, who has a replica of which group, and how that changes
 //! - `placement`, `slots`: what group 0 agrees on, and which group a key belongs to
 //! - `forward`, `reply`, `service`: what nodes ask each other to do, what comes of it, who answers
@@ -124,7 +125,8 @@
 //!
 //! The answer of the first three is the outcomes of the commands, in their order, in postcard (`reply`). A
 //! node that does not lead says of each that another does, and forwards nothing. Call 48 is about the
-//! cluster: `cluster/call` has it.
+//! cluster, and 49 about a backup: `cluster/call` and `backup/call` have them. `backup/item` has what an
+//! item is in a backup.
 //!
 //! # What always holds
 //!
@@ -135,6 +137,7 @@ mod applier;
 mod apply;
 mod asked;
 mod at_hand;
+mod backup;
 mod bell;
 mod caution;
 mod cluster;
@@ -181,6 +184,7 @@ mod view;
 mod watchdog;
 mod ways;
 
+pub use backup::{Cut, Item, Part, Senseless};
 pub use cluster::{Admin, AdminError, ClusterStatus, Entrance, GroupStatus, Node, NodeStatus};
 pub use error::Error;
 pub use larder_peer::Secret;

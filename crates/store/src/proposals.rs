@@ -40,6 +40,8 @@ struct Inner {
     closed: bool,
     /// It is known that nothing comes any more.
     ended: bool,
+    /// Who holds back what is not proposed yet, and until when.
+    held: Option<(u64, Instant)>,
 }
 
 /// Commands that were proposed together.
@@ -74,6 +76,7 @@ impl Proposals {
             paused: false,
             closed: false,
             ended: false,
+            held: None,
         };
         Self { group, bell, inner: Mutex::new(inner) }
     }
@@ -126,6 +129,48 @@ impl Proposals {
     pub(crate) fn add(&self, number: u64, commands: Vec<Command>) {
         let proposed = Proposed { number, since: Instant::now(), commands: commands.into() };
         self.inner.lock().proposed.push_back(proposed);
+    }
+
+    /// As [`add`](Self::add), of what this node is about to propose itself; gives it back while that is
+    /// [held](Self::hold) back.
+    pub(crate) fn add_unless_held(
+        &self,
+        number: u64,
+        commands: Vec<Command>,
+    ) -> Result<(), Vec<Command>> {
+        let mut inner = self.inner.lock();
+        if inner.held_by().is_some() {
+            return Err(commands);
+        }
+        let proposed = Proposed { number, since: Instant::now(), commands: commands.into() };
+        inner.proposed.push_back(proposed);
+        Ok(())
+    }
+
+    /// From now on this node proposes nothing that it has not yet, until `until` or until `by` lets
+    /// [go](Self::let_go). `false` if another does so already.
+    pub(crate) fn hold(&self, by: u64, until: Instant) -> bool {
+        let mut inner = self.inner.lock();
+        let free = inner.held_by().is_none();
+        if free {
+            inner.held = Some((by, until));
+        }
+        free
+    }
+
+    /// Whether anyone holds something back.
+    pub(crate) fn is_held(&self) -> bool {
+        self.inner.lock().held_by().is_some()
+    }
+
+    /// Whether `by` has done so without a break since it began to.
+    pub(crate) fn is_held_by(&self, by: u64) -> bool {
+        self.inner.lock().held_by() == Some(by)
+    }
+
+    /// `by` holds nothing back any more.
+    pub(crate) fn let_go(&self, by: u64) {
+        self.inner.lock().held.take_if(|(holder, _)| *holder == by);
     }
 
     /// Takes the next `count` commands of a proposal out, or all there are; none if who waited for
@@ -240,6 +285,11 @@ impl Inner {
         (waits && self.proposed.len() < self.room) || (self.ends() && !self.ended)
     }
 
+    fn held_by(&self) -> Option<u64> {
+        let (by, until) = self.held?;
+        (Instant::now() < until).then_some(by)
+    }
+
     fn ends(&self) -> bool {
         let empty = self.waiting.is_empty() && self.proposed.is_empty();
         self.closed && empty && self.returned.is_empty()
@@ -306,6 +356,26 @@ mod tests {
         assert_eq!(called(&bell), 0);
         proposals.resume();
         assert_eq!(called(&bell), 7);
+    }
+
+    #[test]
+    fn what_is_held_back_is_so_until_that_ends_by_itself_or_is_let_go() {
+        let proposals = Proposals::new(7, Arc::default());
+        let soon = || Instant::now() + Duration::from_mins(1);
+        assert!(proposals.hold(1, soon()));
+        assert!(!proposals.hold(2, soon()), "one at a time");
+        assert!(proposals.is_held_by(1) && !proposals.is_held_by(2));
+        let commands = proposals.add_unless_held(1, vec![command()]).unwrap_err();
+        assert_eq!((commands.len(), proposals.is_settled()), (1, true));
+        proposals.let_go(2);
+        assert!(proposals.is_held(), "it is not that one's");
+        proposals.let_go(1);
+        proposals.add_unless_held(1, commands).unwrap();
+        assert!(!proposals.is_held() && !proposals.is_settled());
+        // One that has run out is nobody's, even if nothing came meanwhile.
+        assert!(proposals.hold(1, Instant::now()));
+        assert!(!proposals.is_held_by(1));
+        proposals.add_unless_held(2, vec![command()]).unwrap();
     }
 
     #[test]

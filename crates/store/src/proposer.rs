@@ -59,7 +59,8 @@ enum Halt {
     None,
     /// The time to send again what was given back.
     Again(Vec<Command>),
-    /// The engine's background work, with what is in hand, to be proposed in that reign.
+    /// The engine's background work, or that a cut is taken, with what is in hand, to be proposed in
+    /// that reign.
     Behind(Reign),
     /// Whether this node has all that was acknowledged: then what is in hand is refused with that, but
     /// for what changes nothing.
@@ -211,7 +212,8 @@ impl Proposer {
     /// Proposes what is in hand once a commit would not wait. What was given up meanwhile is not done.
     fn lead_on(&self, course: &mut Course, reign: Reign) {
         // The keeper notices an engine that will not catch up.
-        if self.shared.storage.is_behind() && !self.shared.health.is_poisoned() {
+        let is_behind = self.shared.storage.is_behind() && !self.shared.health.is_poisoned();
+        if is_behind || course.partition.proposals.is_held() {
             self.halt(course, Halt::Behind(reign), BACKGROUND_PAUSE);
             return;
         }
@@ -255,7 +257,10 @@ impl Proposer {
         partition.proposing.take(usize::MAX, &mut commands);
         let patience = self.left(&commands);
         // Before it is proposed: it may be done before this thread goes on.
-        partition.proposals.add(number, commands);
+        if let Err(mut commands) = partition.proposals.add_unless_held(number, commands) {
+            partition.proposing.begin(&mut commands);
+            return self.halt(course, Halt::Behind(reign), BACKGROUND_PAUSE);
+        }
         let lost = self.lost(partition, &replica, number);
         match entry {
             Some(entry) if entry.len() > self.groups.max_entry() => {

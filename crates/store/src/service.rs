@@ -7,6 +7,7 @@ use larder_peer::{Handler, PeerId, Refusal};
 use larder_protocol::Outcome;
 use parking_lot::Mutex;
 
+use crate::backup::{BACKUP, Snapshots};
 use crate::cluster::{CLUSTER, Cluster};
 use crate::command::{Asked, Command, Request};
 use crate::entry::Commands;
@@ -17,7 +18,7 @@ use crate::guide;
 use crate::pending::{Pending, Ticket};
 use crate::placement::{GroupId, PLACEMENT};
 use crate::reply;
-use crate::shared::Clock;
+use crate::shared::{Clock, Shared};
 use crate::ways::Ways;
 
 /// Answers the calls of other nodes: commands go the ways that those of sessions here go.
@@ -26,6 +27,8 @@ pub(crate) struct Service {
     ways: Arc<Ways>,
     clock: Arc<Clock>,
     lines: Mutex<Lines>,
+    /// What it keeps for backups.
+    snapshots: Arc<Snapshots>,
     /// This node's part in the cluster, once it has one.
     cluster: OnceLock<Arc<Cluster>>,
 }
@@ -34,6 +37,8 @@ pub(crate) struct Service {
 enum Taken<R, C> {
     /// It is about replication.
     Replication(R),
+    /// It is about a backup.
+    Backup(Bytes),
     /// It is about the cluster.
     Cluster(C),
     /// Its commands are on their way. They fill no more of an answer than so many bytes.
@@ -45,8 +50,10 @@ enum Taken<R, C> {
 }
 
 impl Service {
-    pub(crate) fn new(groups: Arc<Groups>, ways: Arc<Ways>, clock: Arc<Clock>) -> Self {
-        Self { groups, ways, clock, lines: Mutex::default(), cluster: OnceLock::new() }
+    pub(crate) fn new(groups: Arc<Groups>, shared: &Arc<Shared>) -> Self {
+        let (ways, clock) = (Arc::clone(&shared.ways), Arc::clone(&shared.clock));
+        let snapshots = Arc::new(Snapshots::new(Arc::clone(&groups), Arc::clone(shared)));
+        Self { groups, ways, clock, lines: Mutex::default(), snapshots, cluster: OnceLock::new() }
     }
 
     /// From now on calls about the cluster are answered.
@@ -142,6 +149,7 @@ impl Handler for Service {
             READS => commands(self.read(&body, Command::reads_only), READ_BYTES),
             RANGE => commands(self.read(&body, Command::is_range), READ_BYTES),
             LEADER => self.leader(&body).map_or(Taken::Senseless, Taken::Answered),
+            BACKUP => Taken::Backup(body),
             CLUSTER => {
                 let cluster = self.cluster.get();
                 cluster
@@ -152,11 +160,13 @@ impl Handler for Service {
                 Taken::Replication(reception.handle(peer, kind, body))
             }
         };
+        let snapshots = Arc::clone(&self.snapshots);
         async move {
             match taken {
                 Taken::Replication(answer) => answer.await,
                 Taken::Commands(commands, limit) => answer(commands, limit).await,
                 Taken::Answered(answer) => Ok(answer),
+                Taken::Backup(body) => snapshots.answer(body).await,
                 Taken::Cluster(answer) => answer.await,
                 Taken::NotYet => {
                     Err(Refusal("it does not take part in the cluster yet".to_owned()))

@@ -40,8 +40,9 @@ pub(crate) trait Storage: Send + Sync + 'static {
     /// more.
     fn persist(&self) -> Result<(), Error>;
 
-    /// All keys of a group and their records in order, as they are now whatever is committed later.
-    fn items(&self, group: GroupId) -> Result<Items, Error>;
+    /// What is kept of a group, and all its keys and their records in order, as they are at one moment
+    /// whatever is committed later.
+    fn whole(&self, group: GroupId) -> Result<(Kept, Items), Error>;
 
     /// Shows the keys of a group between two and their records, in order, until `visit` breaks off.
     fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error>;
@@ -89,7 +90,7 @@ pub(crate) type Keys<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 /// Is shown a key and its record.
 pub(crate) type Visit<'a> = dyn FnMut(Bytes, Bytes) -> ControlFlow<()> + 'a;
 
-/// What [`Storage::items`] gives.
+/// The keys and records that [`Storage::whole`] gives.
 pub(crate) type Items = Box<dyn Iterator<Item = Result<(Bytes, Bytes), Error>> + Send>;
 
 /// What a storage holds.

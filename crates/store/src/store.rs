@@ -367,7 +367,7 @@ impl Store {
     }
 
     #[cfg(test)]
-    pub(crate) fn groups(&self) -> &Groups {
+    pub(crate) fn groups(&self) -> &Arc<Groups> {
         &self.groups
     }
 
@@ -433,8 +433,7 @@ impl Store {
         let serving = match membership.zip(peers) {
             None => None,
             Some(((credentials, listener, node), peers)) => {
-                let (ways, clock) = (Arc::clone(&shared.ways), Arc::clone(&shared.clock));
-                let service = Arc::new(Service::new(Arc::clone(&groups), ways, clock));
+                let service = Arc::new(Service::new(Arc::clone(&groups), &shared));
                 if let Some((node, charter)) = node {
                     let views = directory.views(PLACEMENT)?;
                     let opening = Opening {

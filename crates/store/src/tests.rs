@@ -1,6 +1,7 @@
 //! What the whole store promises.
 mod basics;
 mod cluster;
+mod cuts;
 mod damage;
 mod faults;
 mod faulty;

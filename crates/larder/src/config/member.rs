@@ -166,7 +166,7 @@ fn client_address(flags: &MemberFlags, node: &NodeConfig) -> Result<String, Fail
 }
 
 /// `host:port` that others can reach.
-pub(super) fn reachable(flag: &str, address: &str, port: u16) -> Result<String, Failure> {
+pub(crate) fn reachable(flag: &str, address: &str, port: u16) -> Result<String, Failure> {
     let wrong = |why: &str| Failure::usage(format!("{flag} {address}: {why}"));
     let endpoint = Endpoint::single(address, port).map_err(|why| wrong(&why))?;
     if ["*", "0.0.0.0", "::"].contains(&endpoint.host.as_str()) {

@@ -35,7 +35,7 @@ pub(crate) enum What {
     Store(StoreAction),
 }
 
-/// What can be done to a durable cluster. All but `status` wait until it is so.
+/// What can be done to a durable cluster. All wait until it is so.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreAction {
     /// Say how nodes and groups are
@@ -43,6 +43,46 @@ pub(crate) enum StoreAction {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Copy all items, as they are at one moment, to files in a new directory, while all is served
+    Backup {
+        /// Directory that is empty or not there, which becomes the backup
+        #[arg(value_name = "dir")]
+        directory: PathBuf,
+    },
+    /// Read all of a backup and say whether it is whole; asks no cluster
+    Verify {
+        /// Directory of the backup
+        #[arg(value_name = "dir")]
+        directory: PathBuf,
+    },
+    /// Put the items of a backup into a cluster, of whatever size
+    Restore {
+        /// Directory of the backup
+        #[arg(value_name = "dir")]
+        directory: PathBuf,
+        /// Also if the cluster has items: those of the backup replace those of the same keys
+        #[arg(long)]
+        merge: bool,
+    },
+    /// Write all items, as they are at one moment, as meta commands, which any memcached takes
+    Dump {
+        /// File that is not there yet, or - for standard output
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Put the items of a dump into a cluster, over those of the same keys
+    Load {
+        /// File of the dump, or - for standard input
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Put the items of a memcached (1.4.31 or later) or a MemcacheDB into a cluster, over those of the
+    /// same keys; what is written there meanwhile may be missed
+    Import {
+        /// Its address, as clients write it (port 11211 if none is given)
+        #[arg(long, value_name = "addr")]
+        from: String,
     },
     /// Move all that a node has to others, while it serves
     Drain {

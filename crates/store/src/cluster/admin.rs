@@ -4,11 +4,14 @@ use std::fmt;
 use std::time::Duration;
 
 use larder_peer::{Secret, Settings};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::arrival::draw;
 use super::call::{Reply, Request};
-use super::status::ClusterStatus;
+use super::status::{ClusterStatus, GroupStatus};
 use super::stranger::{Stranger, Unanswered};
+use crate::backup::{Cut, Leader, Scene};
+use crate::placement::PLACEMENT;
 
 /// What those who look after a cluster ask of it, through whichever node answers.
 ///
@@ -110,6 +113,30 @@ impl Admin {
         self.change(Request::SetReplicas(replicas)).await
     }
 
+    /// Takes a cut of all that the cluster has. Writes wait for it, some milliseconds each time that it
+    /// is tried, and a second at most.
+    ///
+    /// # Errors
+    ///
+    /// It is refused; or some group has no leader, or another than a moment ago, however often it is
+    /// tried.
+    pub async fn cut(&self) -> Result<Cut, AdminError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let scene = scene(self.status().await?);
+            let taken = match scene {
+                Ok(scene) => Cut::take(draw(), scene, self.stranger.credentials()).await,
+                Err(why) => Err(why),
+            };
+            match taken {
+                Ok(cut) => return Ok(cut),
+                Err(why) if Instant::now() >= deadline => return Err(AdminError::Unavailable(why)),
+                // What is known of who leads may be a second old.
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+    }
+
     /// Returns once all groups are where they are to be by this version or a later one. Until then
     /// `progress` is told what is going on, and while nobody knows, why.
     ///
@@ -140,6 +167,19 @@ impl Admin {
             other => Err(senseless(&other)),
         }
     }
+}
+
+/// Who leads all groups.
+fn scene(status: ClusterStatus) -> Result<Scene, String> {
+    let groups = status.groups.iter().filter(|group| group.group != PLACEMENT);
+    let leader = |group: &GroupStatus| {
+        let leader = status.nodes.iter().find(|node| Some(node.node) == group.leader);
+        let leader = leader.ok_or_else(|| format!("nobody leads group {}", group.group))?;
+        let (name, address) = (leader.name.clone(), leader.peer_address.clone());
+        Ok((group.group, Leader { node: leader.node, name, address }))
+    };
+    let leaders = groups.map(leader).collect::<Result<_, String>>()?;
+    Ok(Scene { cluster: status.cluster, cluster_id: status.id, leaders })
 }
 
 fn senseless(reply: &Reply) -> AdminError {

@@ -10,6 +10,7 @@ use super::call::{self, Answer, CLUSTER, Call, No, Reply, Request};
 
 /// Who is not of the cluster, or not yet, and asks its nodes.
 pub(crate) struct Stranger {
+    credentials: Credentials,
     links: Vec<(String, Link)>,
 }
 
@@ -47,7 +48,13 @@ impl Stranger {
             let link = Link::open(address, None, credentials.clone(), settings.clone());
             (address.clone(), link)
         };
-        Ok(Self { links: addresses.iter().map(open).collect() })
+        let links = addresses.iter().map(open).collect();
+        Ok(Self { credentials, links })
+    }
+
+    /// What it presents itself with.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Asks each who it is, and returns the first that says so, and where that was.

@@ -72,6 +72,19 @@ impl Lsm {
         })
         .map_err(damage)
     }
+
+    fn decode(&self, group: GroupId, kept: Option<fjall::Slice>) -> Result<Kept, Error> {
+        let path = &self.path;
+        let Some(bytes) = kept else { return Ok(Kept::default()) };
+        Kept::decode(&bytes).map_err(|why| match why {
+            Unreadable::Version(version) => {
+                Error::TooNew { path: path.clone(), format: version.into() }
+            }
+            Unreadable::Damaged => {
+                Error::corrupt(path, format!("the state record of group {group} makes no sense"))
+            }
+        })
+    }
 }
 
 impl Storage for Lsm {
@@ -91,17 +104,8 @@ impl Storage for Lsm {
     }
 
     fn kept(&self, group: GroupId) -> Result<Kept, Error> {
-        let path = &self.path;
-        let found = guarded(path, || self.records.get(prefix(STATE, group))).map_err(damage)?;
-        let Some(bytes) = found else { return Ok(Kept::default()) };
-        Kept::decode(&bytes).map_err(|why| match why {
-            Unreadable::Version(version) => {
-                Error::TooNew { path: path.clone(), format: version.into() }
-            }
-            Unreadable::Damaged => {
-                Error::corrupt(path, format!("the state record of group {group} makes no sense"))
-            }
-        })
+        let found = guarded(&self.path, || self.records.get(prefix(STATE, group)));
+        self.decode(group, found.map_err(damage)?)
     }
 
     fn commit(
@@ -132,15 +136,18 @@ impl Storage for Lsm {
         guarded(&self.path, || self.database.persist(PersistMode::SyncAll))
     }
 
-    fn items(&self, group: GroupId) -> Result<Items, Error> {
+    fn whole(&self, group: GroupId) -> Result<(Kept, Items), Error> {
         let path = self.path.clone();
-        let items = guarded(&path, || {
-            Ok(self.database.snapshot().prefix(&self.records, prefix(ITEM, group)))
+        let (kept, items) = guarded(&path, || {
+            let snapshot = self.database.snapshot();
+            let kept = snapshot.get(&self.records, prefix(STATE, group))?;
+            Ok((kept, snapshot.prefix(&self.records, prefix(ITEM, group))))
         })?;
-        Ok(Box::new(items.map(move |item| {
+        let items = items.map(move |item| {
             let (key, record) = guarded(&path, || item.into_inner())?;
             Ok((into_bytes(key).slice(PREFIX_LEN..), into_bytes(record)))
-        })))
+        });
+        Ok((self.decode(group, kept)?, Box::new(items)))
     }
 
     fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {

@@ -157,8 +157,8 @@ impl Storage for Cached {
         self.engine.persist()
     }
 
-    fn items(&self, group: GroupId) -> Result<Items, Error> {
-        self.engine.items(group)
+    fn whole(&self, group: GroupId) -> Result<(Kept, Items), Error> {
+        self.engine.whole(group)
     }
 
     fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
@@ -249,8 +249,8 @@ mod tests {
             Ok(())
         }
 
-        fn items(&self, _: GroupId) -> Result<Items, Error> {
-            Ok(Box::new(std::iter::empty()))
+        fn whole(&self, _: GroupId) -> Result<(Kept, Items), Error> {
+            Ok((Kept::default(), Box::new(std::iter::empty())))
         }
 
         fn walk(&self, _: GroupId, _: Keys<'_>, _: &mut Visit<'_>) -> Result<(), Error> {

@@ -152,8 +152,8 @@ impl Storage for Faulty {
         self.inner.persist()
     }
 
-    fn items(&self, group: GroupId) -> Result<Items, Error> {
-        self.inner.items(group)
+    fn whole(&self, group: GroupId) -> Result<(Kept, Items), Error> {
+        self.inner.whole(group)
     }
 
     fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {

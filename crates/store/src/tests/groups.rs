@@ -22,7 +22,7 @@ const GROUPS: u16 = 3;
 const NODES: [u64; 3] = [1, 2, 3];
 
 /// The first so many keys of a group.
-fn keys_of(group: u64, count: usize) -> Vec<String> {
+pub(super) fn keys_of(group: u64, count: usize) -> Vec<String> {
     let all = (0..).map(|number| format!("key{number}"));
     all.filter(|key| group_of(slot_of(key.as_bytes()), GROUPS) == group).take(count).collect()
 }

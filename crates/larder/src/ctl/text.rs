@@ -1,0 +1,68 @@
+//! Items as meta commands, which any memcached from 1.6 on takes.
+
+use larder_protocol::encode::{Refused, Wishes, meta};
+use larder_protocol::{Delete, Exptime, Marks, Op, Store};
+use larder_store::Item;
+
+/// Appends what makes an item of a server what this one is, but for its cas unique. Gives how many
+/// answers that has.
+pub(super) fn write(out: &mut Vec<u8>, item: &Item<'_>) -> Result<usize, Refused> {
+    let store = Store {
+        value: item.value,
+        client_flags: item.client_flags,
+        exptime: Exptime(item.exptime.into()),
+        binary_key: item.marks.has(Marks::BINARY_KEY),
+        ..Store::SET
+    };
+    meta(out, item.key, &Op::Store(store), Wishes::NONE, None)?;
+    if !is_stale(item) {
+        return Ok(1);
+    }
+    let stale = Op::Delete(Delete { invalidate: true, ..Delete::default() });
+    meta(out, item.key, &stale, Wishes::NONE, None)?;
+    Ok(2)
+}
+
+/// Whoever was told to bring a new value does so to a cluster that is gone: the next is to be told. An
+/// empty item for which somebody was told that is no value that anybody gave.
+fn is_stale(item: &Item<'_>) -> bool {
+    let is_wanted = item.value.is_empty() && item.marks.has(Marks::WON);
+    item.marks.has(Marks::STALE) || is_wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_is_a_command_or_two() {
+        let plain = Item {
+            key: b"k",
+            value: b"v\r\n",
+            client_flags: 0,
+            exptime: 0,
+            cas: 7,
+            last_write: 1,
+            marks: Marks::default(),
+        };
+        let all = Item { client_flags: 5, exptime: 1_700_000_000, ..plain };
+        let stale = Item { marks: Marks::STALE.with(Marks::WON), ..plain };
+        let wanted = Item { value: b"", marks: Marks::WON, ..plain };
+        let won = Item { marks: Marks::WON, ..plain };
+        let spaced = Item { key: b"a b", ..plain };
+        let marked = Item { marks: Marks::BINARY_KEY.with(Marks::STALE), ..plain };
+        for (item, text, answers) in [
+            (plain, &b"ms k 3\r\nv\r\n\r\n"[..], 1),
+            (all, b"ms k 3 F5 T1700000000\r\nv\r\n\r\n", 1),
+            (stale, b"ms k 3\r\nv\r\n\r\nmd k I\r\n", 2),
+            (wanted, b"ms k 0\r\n\r\nmd k I\r\n", 2),
+            (won, b"ms k 3\r\nv\r\n\r\n", 1),
+            (spaced, b"ms YSBi 3 b\r\nv\r\n\r\n", 1),
+            (marked, b"ms aw== 3 b\r\nv\r\n\r\nmd k I\r\n", 2),
+        ] {
+            let mut out = Vec::new();
+            assert_eq!(write(&mut out, &item), Ok(answers));
+            assert_eq!(out, text, "{}", out.escape_ascii());
+        }
+    }
+}
