@@ -86,7 +86,7 @@ impl Confirmer {
             to_readers(&shared, reads);
             return partition.asked.round_over();
         }
-        let patience = self.left(&reads);
+        let patience = self.groups.left(&reads);
         drop(self.groups.runtime().spawn(async move {
             if replica.confirm(patience).await {
                 to_readers(&shared, reads);
@@ -106,7 +106,7 @@ impl Confirmer {
         let is_range = reads.iter().any(Command::is_range);
         let kind = if is_range { forward::RANGE } else { forward::READS };
         let body = forward::encode_reads(group, reads.iter().map(Command::asked));
-        let patience = self.left(&reads);
+        let patience = self.groups.left(&reads);
         let (shared, partition) = (Arc::clone(&self.shared), Arc::clone(partition));
         let guide = self.groups.guide().cloned();
         let done = async move |answer| {
@@ -131,12 +131,6 @@ impl Confirmer {
         };
         // Each of ours can be written.
         self.groups.forward(group, reign, kind, body.unwrap_or_default(), patience, done);
-    }
-
-    /// How long others may take for reads: as long as the first of them may wait.
-    fn left(&self, reads: &[Command]) -> Duration {
-        let patience = self.groups.patience();
-        reads.first().map_or(patience, |read| read.left(patience))
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::applier::Applier;
 use crate::cluster::{self, Hosting};
+use crate::command::Command;
 use crate::directory::{Directory, Seat};
 use crate::error::Error;
 use crate::guide::Guide;
@@ -191,6 +192,14 @@ impl Groups {
         if self.others.is_some() { self.shared.options.leader_within } else { Duration::MAX }
     }
 
+    /// How long a majority, or another node, may take for commands: as long as the first of them may
+    /// wait. What is sent is given some time all the same, or nobody would learn what became of it.
+    pub(crate) fn left(&self, commands: &[Command]) -> Duration {
+        let patience = self.patience();
+        let left = commands.first().map_or(patience, |command| command.left(patience));
+        left.max(LEAST)
+    }
+
     /// The longest entry that others take, in bytes.
     pub(crate) fn max_entry(&self) -> usize {
         if self.others.is_some() { MAX_ENTRY } else { usize::MAX }
@@ -343,3 +352,5 @@ impl Drop for Ended {
 
 /// The longest entry that goes from node to node, in bytes.
 const MAX_ENTRY: usize = 24 << 20;
+/// A majority answers in this time, if it does.
+const LEAST: Duration = Duration::from_millis(200);

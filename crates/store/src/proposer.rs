@@ -255,7 +255,7 @@ impl Proposer {
         drop(begun);
         let mut commands = Vec::new();
         partition.proposing.take(usize::MAX, &mut commands);
-        let patience = self.left(&commands);
+        let patience = self.groups.left(&commands);
         // Before it is proposed: it may be done before this thread goes on.
         if let Err(mut commands) = partition.proposals.add_unless_held(number, commands) {
             partition.proposing.begin(&mut commands);
@@ -371,7 +371,7 @@ impl Proposer {
         let place = Place { proposer: partition.proposer, number, follows };
         let body = forward::encode(group, reign.term, place, commands.iter().map(Command::asked));
         course.follows = number;
-        let patience = self.left(&commands);
+        let patience = self.groups.left(&commands);
         partition.proposals.add(number, commands);
         let done = async move |answer| {
             let commands = partition.proposals.withdraw(number);
@@ -399,12 +399,6 @@ impl Proposer {
         // Each of ours can be written.
         let body = body.unwrap_or_default();
         self.groups.forward(group, reign, forward::WRITES, body, patience, done);
-    }
-
-    /// How long a majority, or another node, may take for commands: as long as the first of them may wait.
-    fn left(&self, commands: &[Command]) -> Duration {
-        let patience = self.groups.patience();
-        commands.first().map_or(patience, |command| command.left(patience))
     }
 }
 
