@@ -111,6 +111,10 @@ impl<'a, B: Backend> Desk<'a, B> {
 
     /// Goes on with a `get` that begins at `input`.
     pub(crate) fn go_on(&mut self, input: &[u8], mut rest: Rest, now: Seconds) -> Option<Rest> {
+        if self.outbox.is_get_broken() {
+            self.outbox.end_get(b"");
+            return None;
+        }
         let mut keys = Keys::in_text(input.get(rest.start..rest.end).unwrap_or_default());
         let form = |key| Form {
             shape: Shape::Value { cas: rest.cas },

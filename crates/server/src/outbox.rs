@@ -26,6 +26,8 @@ pub(crate) struct Outbox<P> {
     /// A key of the `get` whose replies come next could not be fetched: it has been told so, and no more
     /// of it is.
     broken: bool,
+    /// How many ends of a `get` wait.
+    ends: usize,
 }
 
 /// What is still to come, and the replies that follow it: of the keys of one `get` those of the next
@@ -51,7 +53,7 @@ enum Owed<P> {
 impl<P> Default for Outbox<P> {
     fn default() -> Self {
         let (ready, waiting) = (Unsent::default(), VecDeque::new());
-        Self { ready, waiting, behind: 0, weight: 0, expected: 0, broken: false }
+        Self { ready, waiting, behind: 0, weight: 0, expected: 0, broken: false, ends: 0 }
     }
 }
 
@@ -80,9 +82,19 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
             // Each get ends, so that is of this one.
             Some(Waiting { owed: Owed::Answer { form, .. }, .. }) if form.is_value() => {
                 self.push(Owed::End(line), 0);
+                self.ends += 1;
             }
+            // All of this one that waited has been told, or left out.
+            None if std::mem::take(&mut self.broken) => {}
             _ => self.end().put(line),
         }
+    }
+
+    /// Whether a key of the `get` that is being carried out could not be fetched, and has been told so.
+    #[inline]
+    pub(crate) fn is_get_broken(&self) -> bool {
+        // Else it is one that has ended.
+        self.broken && self.ends == 0
     }
 
     fn push(&mut self, owed: Owed<P>, weight: usize) {
@@ -160,6 +172,7 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
                     }
                 }
                 Owed::End(line) => {
+                    self.ends -= 1;
                     if !std::mem::take(&mut self.broken) {
                         self.ready.put(line);
                     }

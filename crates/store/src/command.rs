@@ -187,6 +187,11 @@ impl Command {
         self.ticket.is_none()
     }
 
+    /// It has waited for what its session asked before, and begins to wait for others now.
+    pub(crate) fn begin(&mut self) {
+        self.given = Instant::now();
+    }
+
     /// Whether it is here for so long.
     pub(crate) fn is_late(&self, limit: Duration) -> bool {
         self.given.elapsed() >= limit

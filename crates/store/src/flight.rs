@@ -109,7 +109,10 @@ impl Flight {
             && let Some(held) = lines.held.pop_front()
         {
             match held {
-                Held::Command(command) => self.send(lines, command, ways),
+                Held::Command(mut command) => {
+                    command.begin();
+                    self.send(lines, command, ways);
+                }
                 Held::Turn(number, waker) => {
                     lines.turn = Some(number);
                     waker.into_iter().for_each(Waker::wake);

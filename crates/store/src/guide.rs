@@ -107,6 +107,10 @@ impl Guide {
         }
         if let Some(known) = self.groups.lock().get_mut(&group) {
             known.is_asking = false;
+            if leader.as_ref().map(|(reign, _)| *reign) == known.refuted {
+                // It may have been too busy to say so itself.
+                known.refuted = None;
+            }
             known.leader = leader;
         }
     }

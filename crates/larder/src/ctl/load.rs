@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use larder_protocol::{Delete, Limits, Mode, Op, Parsed, Request, Store, parse};
+use larder_protocol::{Delete, Limits, MAX_KEY_LEN, Mode, Op, Parsed, Request, Store, parse};
 use larder_store::Admin;
 
 use super::progress::Progress;
@@ -28,11 +28,11 @@ struct Dump {
 }
 
 /// What stands in a dump.
-enum Line<'a> {
+enum Line {
     /// The item of this key, as it stands there, is stored.
-    Store(&'a [u8]),
+    Store(Vec<u8>),
     /// It is marked as stale.
-    Stale(&'a [u8]),
+    Stale(Vec<u8>),
     End,
 }
 
@@ -87,13 +87,12 @@ impl Dump {
                     match line {
                         Line::Store(key) => {
                             let origin = format!("{} line {}", self.name, self.line);
-                            let key = key.to_vec();
                             let last =
                                 self.last.replace((key, Command { text, answers: 1, origin }));
                             commands.extend(last.map(|(_, command)| command));
                         }
                         Line::Stale(key) => {
-                            let last = self.last.as_mut().filter(|(last, _)| last == key);
+                            let last = self.last.as_mut().filter(|(last, _)| *last == key);
                             let Some((_, last)) = last else {
                                 return Err(self.wrong("md is to stand behind the ms of its key"));
                             };
@@ -133,14 +132,14 @@ impl Dump {
 }
 
 /// What a command of a dump is, or why it is none.
-fn read<'a>(request: &Request<'a>) -> Result<Line<'a>, String> {
+fn read(request: &Request<'_>) -> Result<Line, String> {
     let command = match request {
         Request::Noop => return Ok(Line::End),
         Request::Item(command) if command.form.shape.is_meta() && !command.form.quiet => command,
         Request::Refused(refusal) => return Err(format!("it is no command: {}", refusal.line)),
         _ => return Err(OTHER.to_owned()),
     };
-    let key = command.key.text;
+    let key = command.key.bytes(&mut [0; MAX_KEY_LEN]).to_vec();
     match command.op {
         Op::Store(Store { mode: Mode::Set, compare: None, new_cas: None, .. }) => {
             Ok(Line::Store(key))
@@ -200,6 +199,9 @@ mod tests {
             ]
         );
         assert_eq!(read_all(b"mn\r\n"), (Vec::new(), None));
+        // A key is the same however it is written.
+        let text = b"ms aw== 1 b\r\nv\r\nmd k I\r\nmn\r\n";
+        assert_eq!(read_all(text).0, [item("ms aw== 1 b\r\nv\r\nmd k I\r\n", 2, 1)]);
     }
 
     #[test]

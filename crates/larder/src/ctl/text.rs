@@ -1,12 +1,15 @@
 //! Items as meta commands, which any memcached from 1.6 on takes.
 
-use larder_protocol::encode::{Refused, Wishes, meta};
+use larder_protocol::encode::{Refused, Wishes, is_printable, meta};
 use larder_protocol::{Delete, Exptime, Marks, Op, Store};
 use larder_store::Item;
 
 /// Appends what makes an item of a server what this one is, but for its cas unique. Gives how many
 /// answers that has.
 pub(super) fn write(out: &mut Vec<u8>, item: &Item<'_>) -> Result<usize, Refused> {
+    if is_control(item) {
+        return Ok(write_as_it_is(out, item));
+    }
     let store = Store {
         value: item.value,
         client_flags: item.client_flags,
@@ -21,6 +24,29 @@ pub(super) fn write(out: &mut Vec<u8>, item: &Item<'_>) -> Result<usize, Refused
     let stale = Op::Delete(Delete { invalidate: true, ..Delete::default() });
     meta(out, item.key, &stale, Wishes::NONE, None)?;
     Ok(2)
+}
+
+/// Whether its key has control characters that are no line ends, and came as it is: as base64 it would
+/// be marked so, and may be too long.
+fn is_control(item: &Item<'_>) -> bool {
+    let ends = |byte: &u8| matches!(byte, b' ' | b'\r' | b'\n' | 0);
+    let is_marked = item.marks.has(Marks::BINARY_KEY);
+    !is_marked && !is_printable(item.key) && !item.key.iter().any(ends)
+}
+
+fn write_as_it_is(out: &mut Vec<u8>, item: &Item<'_>) -> usize {
+    let Item { key, value, client_flags, exptime, .. } = item;
+    let line = format!(" {} F{client_flags} T{exptime}\r\n", value.len());
+    for part in [b"ms ", *key, line.as_bytes(), value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+    if !is_stale(item) {
+        return 1;
+    }
+    for part in [b"md ", *key, b" I\r\n"] {
+        out.extend_from_slice(part);
+    }
+    2
 }
 
 /// Whoever was told to bring a new value does so to a cluster that is gone: the next is to be told. An
@@ -50,6 +76,10 @@ mod tests {
         let wanted = Item { value: b"", marks: Marks::WON, ..plain };
         let won = Item { marks: Marks::WON, ..plain };
         let spaced = Item { key: b"a b", ..plain };
+        let long = [1; 250];
+        let raw = Item { key: &long, marks: Marks::STALE, ..all };
+        let mut raw_text = [b"ms ", &long[..], b" 3 F5 T1700000000\r\nv\r\n\r\n"].concat();
+        raw_text.extend_from_slice(&[b"md ", &long[..], b" I\r\n"].concat());
         let marked = Item { marks: Marks::BINARY_KEY.with(Marks::STALE), ..plain };
         for (item, text, answers) in [
             (plain, &b"ms k 3\r\nv\r\n\r\n"[..], 1),
@@ -58,6 +88,7 @@ mod tests {
             (wanted, b"ms k 0\r\n\r\nmd k I\r\n", 2),
             (won, b"ms k 3\r\nv\r\n\r\n", 1),
             (spaced, b"ms YSBi 3 b\r\nv\r\n\r\n", 1),
+            (raw, &raw_text, 2),
             (marked, b"ms aw== 3 b\r\nv\r\n\r\nmd k I\r\n", 2),
         ] {
             let mut out = Vec::new();

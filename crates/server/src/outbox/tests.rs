@@ -254,6 +254,35 @@ fn a_get_of_which_a_key_cannot_be_fetched_ends_with_that() {
         assert_eq!(written(&mut outbox), whole);
         assert!(outbox.is_empty() && outbox.pending() == 0);
     }
+    // It may be told before all keys have been asked for.
+    for waits in [false, true] {
+        let mut outbox = Outbox::default();
+        let (first, answer) = later();
+        outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+        let (second, answer) = later();
+        outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+        first.send(failed()).unwrap();
+        if !waits {
+            second.send(Outcome::Miss).unwrap();
+            assert_eq!(written(&mut outbox), "SERVER_ERROR out of order\r\n");
+            assert!(outbox.is_get_broken());
+            outbox.end_get(b"");
+        } else {
+            assert_eq!(written(&mut outbox), "SERVER_ERROR out of order\r\n");
+            assert!(outbox.is_get_broken());
+            outbox.end_get(b"");
+            second.send(Outcome::Miss).unwrap();
+        }
+        // The next is another.
+        assert!(!outbox.is_get_broken() || waits);
+        let (next, answer) = later();
+        outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+        outbox.end().put(b"V");
+        outbox.end_get(b"END\r\n");
+        next.send(Outcome::Miss).unwrap();
+        assert_eq!(written(&mut outbox), "VEND\r\n");
+        assert!(outbox.is_empty() && !outbox.is_get_broken());
+    }
     // What failed at once has been told by the caller.
     let mut outbox = Outbox::default();
     let (sender, answer) = later();

@@ -46,6 +46,8 @@ struct Snapshot {
     /// How many parts were made, and the last of them: its answer may have been lost.
     made: u64,
     last: Option<Reply>,
+    /// Why it fails from now on: a part behind one that failed would be without what was read for that.
+    failed: Option<String>,
 }
 
 impl Snapshots {
@@ -88,7 +90,7 @@ impl Snapshots {
                 "{MAX_CUTS} backups are being taken of this node already: wait until one has ended"
             )));
         }
-        if !partition.proposals.hold(cut, Instant::now() + HOLD) {
+        if !partition.proposals.hold(cut, Instant::now() + self.hold_limit()) {
             return Err(Refusal(format!("another backup of group {group} begins just now")));
         }
         let is_first = cuts.is_empty();
@@ -119,7 +121,7 @@ impl Snapshots {
         let held = held.ok_or_else(|| no_such(cut, group))?;
         let replica = self.groups.replica(group).ok_or_else(|| led_by_another(group))?;
         // From when all have held back on nobody else has acknowledged anything.
-        if !replica.confirm(HOLD).await {
+        if !replica.confirm(self.hold_limit()).await {
             return Err(Refusal(format!("no majority of group {group} says that this node leads")));
         }
         let shared = Arc::clone(&self.shared);
@@ -133,7 +135,7 @@ impl Snapshots {
                 "group {group} could not be held back for long enough: it has gone on"
             )));
         }
-        let snapshot = Snapshot { state: kept.state, items, made: 0, last: None };
+        let snapshot = Snapshot { state: kept.state, items, made: 0, last: None, failed: None };
         let mut cuts = self.cuts.lock();
         let kept = cuts.get_mut(&cut).ok_or_else(|| no_such(cut, group))?;
         kept.snapshots.insert(group, Arc::new(Mutex::new(snapshot)));
@@ -176,6 +178,12 @@ impl Snapshots {
         left
     }
 
+    /// For how long nothing is proposed at most: longer than it takes to ask all nodes twice and a majority
+    /// once, and half as long as a write waits for a leader, so that it is done in time all the same.
+    fn hold_limit(&self) -> Duration {
+        self.shared.options.leader_within / 2
+    }
+
     /// A group that this node leads, and since when.
     fn led(&self, group: GroupId) -> Result<(&Partition, Reign), Refusal> {
         let partition = self.shared.ways.partition(group).ok_or_else(|| led_by_another(group))?;
@@ -188,6 +196,9 @@ impl Snapshots {
 
 impl Snapshot {
     fn part(&mut self, number: u64) -> Result<Reply, String> {
+        if let Some(why) = &self.failed {
+            return Err(why.clone());
+        }
         if let Some(last) = &self.last
             && number.checked_add(1) == Some(self.made)
         {
@@ -196,20 +207,22 @@ impl Snapshot {
         if number != self.made {
             return Err(format!("part {number} was asked for behind {} others", self.made));
         }
-        let mut part = Vec::new();
-        let mut is_last = false;
-        while part.len() < PART_LEN {
-            let Some(item) = self.items.next() else {
-                is_last = true;
-                break;
-            };
-            let (key, record) = item.map_err(|error| error.to_string())?;
-            self.put(&key, record, &mut part)?;
-        }
-        let reply = Reply::Part { items: part, is_last };
+        let reply = self.next_part().inspect_err(|why| self.failed = Some(why.clone()))?;
         self.made += 1;
         self.last = Some(reply.clone());
         Ok(reply)
+    }
+
+    fn next_part(&mut self) -> Result<Reply, String> {
+        let mut items = Vec::new();
+        while items.len() < PART_LEN {
+            let Some(item) = self.items.next() else {
+                return Ok(Reply::Part { items, is_last: true });
+            };
+            let (key, record) = item.map_err(|error| error.to_string())?;
+            self.put(&key, record, &mut items)?;
+        }
+        Ok(Reply::Part { items, is_last: false })
     }
 
     /// Appends what is not flushed.
@@ -270,9 +283,6 @@ impl fmt::Debug for Snapshots {
     }
 }
 
-/// For how long nothing is proposed at most: longer than it takes to ask all nodes twice and a majority
-/// once, and half as long as a write waits for a leader, so that it is done in time all the same.
-const HOLD: Duration = Duration::from_secs(1);
 /// Cuts of which a node has something at once. Each keeps the engine from taking back room.
 const MAX_CUTS: usize = 4;
 /// What nobody has asked for in this time is let go.
@@ -281,3 +291,21 @@ const IDLE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_secs(10);
 /// Bytes after which a part is complete.
 const PART_LEN: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn a_part_that_failed_is_not_left_out_the_next_time() {
+        let unread = Err(Error::corrupt(Path::new("data"), "a block makes no sense"));
+        let (state, items) = (State::default(), Box::new([unread].into_iter()));
+        let mut snapshot = Snapshot { state, items, made: 0, last: None, failed: None };
+        let why = snapshot.part(0).unwrap_err();
+        assert!(why.contains("a block makes no sense"), "{why}");
+        assert_eq!(snapshot.part(0), Err(why));
+    }
+}
