@@ -2,7 +2,7 @@
 //! and every wait has an end.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 use larder_protocol::response::{Parsed, Response, parse};
@@ -23,10 +23,22 @@ impl Connection {
     ///
     /// Those of the system.
     pub fn new(address: impl ToSocketAddrs) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::with(TcpStream::connect(address)?, PATIENCE)
+    }
+
+    /// Connects to a server that may not be there; that, and every wait after it, is for so long.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn patient(address: SocketAddr, patience: Duration) -> io::Result<Self> {
+        Self::with(TcpStream::connect_timeout(&address, patience)?, patience)
+    }
+
+    fn with(stream: TcpStream, patience: Duration) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         Ok(Self { stream, buffer: vec![0; MIN_BUFFER], start: 0, end: 0 })
     }
 
@@ -34,7 +46,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of the system, above all if the server takes nothing for 30 seconds.
+    /// Those of the system, above all if the server takes nothing in time.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -43,7 +55,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of the system, the end of the connection, 30 seconds of silence, and what is no answer.
+    /// Those of the system, the end of the connection, silence for too long, and what is no answer.
     pub fn next<T>(&mut self, take: impl FnOnce(&Response<'_>) -> T) -> io::Result<T> {
         let taken = self.next_if(|response| Some(take(response)))?;
         taken.ok_or_else(|| ErrorKind::InvalidData.into())
@@ -94,7 +106,7 @@ impl Connection {
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                Err(io::Error::new(ErrorKind::TimedOut, "an answer did not come in 30 seconds"))
+                Err(io::Error::new(ErrorKind::TimedOut, "an answer did not come in time"))
             }
             Err(error) => Err(error),
         }
@@ -103,5 +115,5 @@ impl Connection {
 
 const MIN_BUFFER: usize = 64 << 10;
 
-/// How long an answer may take.
+/// How long an answer may take, if nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(30);

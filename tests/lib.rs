@@ -17,11 +17,13 @@
 //! - [`connection`]: the client's end of a connection, for instruments
 //! - [`filler`]: bytes for values
 //! - [`linearizability`]: whether what clients saw can have been
+//! - [`outages`]: stores as processes, on which and between which all kinds of things fail
 //! - [`resident`]: the memory that a process holds
 
 pub mod connection;
 pub mod filler;
 pub mod linearizability;
+pub mod outages;
 pub mod resident;
 pub mod soak;
 

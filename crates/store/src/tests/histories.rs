@@ -92,14 +92,15 @@ fn ask_at_random(
         }
         let key = format!("{round}-{}", chance.below(KEYS));
         let value = format!("{client}.{number}").into_bytes();
-        let asked = match chance.below(8) {
+        let asked = match chance.below(9) {
             0 => Asked::Set(value),
             1 => Asked::Set(number.to_string().into_bytes()),
             2 => Asked::Add(value),
             3 => Asked::Append(b"+".to_vec()),
             4 => Asked::Cas(known.get(&key).copied().unwrap_or(u64::MAX), value),
             5 => Asked::Incr(1),
-            6 if chance.below(3) == 0 => Asked::Delete,
+            6 => Asked::Decr(1),
+            7 if chance.below(3) == 0 => Asked::Delete,
             _ => Asked::Get,
         };
         let sent = Instant::now();
@@ -135,6 +136,9 @@ fn op(asked: &Asked) -> Op<'_> {
         Asked::Append(value) => Op::Store(Put { mode: Mode::Append, ..put(value) }),
         Asked::Cas(cas, value) => Op::Store(Put { compare: Some(*cas), ..put(value) }),
         Asked::Incr(delta) => Op::Arithmetic(Arithmetic { delta: *delta, ..Arithmetic::INCR }),
+        Asked::Decr(delta) => {
+            Op::Arithmetic(Arithmetic { decrement: true, delta: *delta, ..Arithmetic::INCR })
+        }
         Asked::Delete => Op::Delete(Delete::default()),
     }
 }

@@ -1,0 +1,182 @@
+//! A client that asks at random for what others ask for too, and keeps what it saw.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use larder_protocol::response::Response;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::failure::Failure;
+use super::keys::Keys;
+use super::tally::Tally;
+use crate::connection::Connection;
+use crate::linearizability::{Answered, Asked, Command};
+
+/// What a client asks, and of which key.
+pub(super) type Seen = Vec<(String, Command)>;
+
+/// What becomes of a command.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Answered(Answered),
+    /// It surely was not done.
+    Refused,
+    Unknown,
+}
+
+/// Asks until `stop`. Gives what was asked, but for what was surely not done.
+pub(super) fn ask_at_random(
+    client: usize,
+    nodes: &[SocketAddr],
+    seed: u64,
+    keys: &Keys,
+    tally: &Tally,
+    stop: &AtomicBool,
+) -> Result<Seen, Failure> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut saw = Seen::new();
+    let mut known = BTreeMap::new();
+    let mut connection = None;
+    for number in 0_u64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        // Now and then through another node.
+        if rng.random_ratio(1, 50) {
+            connection = None;
+        }
+        let Some(open) = connect(&mut connection, nodes, &mut rng) else {
+            thread::sleep(AGAIN_AFTER);
+            continue;
+        };
+        let slot = keys.draw(&mut rng);
+        let key = keys.name(slot);
+        let asked = draw(client, number, known.get(&key).copied(), &mut rng);
+        let writes = asked != Asked::Get;
+        let sent = Instant::now();
+        let outcome = ask(open, &key, &asked)?;
+        let at = Instant::now();
+        tally.count(&outcome, writes, at);
+        let answered = match outcome {
+            Outcome::Answered(answered) => Some((answered, at)),
+            // Who is refused asks another.
+            Outcome::Refused => {
+                connection = None;
+                continue;
+            }
+            Outcome::Unknown => {
+                connection = None;
+                // Of a read that nobody saw there is nothing to judge.
+                if !writes {
+                    continue;
+                }
+                keys.lost(slot);
+                None
+            }
+        };
+        if let Some((Answered::Value(_, cas), _)) = &answered {
+            known.insert(key.clone(), *cas);
+        }
+        saw.push((key, Command { client, asked, sent, answered }));
+        thread::sleep(Duration::from_micros(rng.random_range(0..LONGEST_PAUSE_MICROS)));
+    }
+    Ok(saw)
+}
+
+fn connect<'a>(
+    connection: &'a mut Option<Connection>,
+    nodes: &[SocketAddr],
+    rng: &mut StdRng,
+) -> Option<&'a mut Connection> {
+    if connection.is_none() {
+        *connection = Connection::patient(*nodes.choose(rng)?, PATIENCE).ok();
+    }
+    connection.as_mut()
+}
+
+fn draw(client: usize, number: u64, known: Option<u64>, rng: &mut StdRng) -> Asked {
+    let value = format!("{client}.{number}").into_bytes();
+    match rng.random_range(0..20) {
+        0 | 1 => Asked::Set(value),
+        2 => Asked::Set(number.to_string().into_bytes()),
+        3 | 4 => Asked::Add(rng.random_range(0..1000).to_string().into_bytes()),
+        5 | 6 => Asked::Append(format!("+{client}.{number}").into_bytes()),
+        7 | 8 => Asked::Cas(known.unwrap_or(u64::MAX), value),
+        9..13 => Asked::Incr(rng.random_range(1..4)),
+        13 => Asked::Decr(rng.random_range(1..4)),
+        14 => Asked::Delete,
+        _ => Asked::Get,
+    }
+}
+
+/// Asks for one thing and waits for what becomes of it.
+pub(super) fn ask(
+    connection: &mut Connection,
+    key: &str,
+    asked: &Asked,
+) -> Result<Outcome, Failure> {
+    let store = |verb: &str, value: &[u8], cas: &str| {
+        let line = format!("{verb} {key} 0 0 {}{cas}\r\n", value.len());
+        [line.as_bytes(), value, b"\r\n"].concat()
+    };
+    let bytes = match asked {
+        Asked::Get => format!("gets {key}\r\n").into_bytes(),
+        Asked::Set(value) => store("set", value, ""),
+        Asked::Add(value) => store("add", value, ""),
+        Asked::Append(value) => store("append", value, ""),
+        Asked::Cas(cas, value) => store("cas", value, &format!(" {cas}")),
+        Asked::Incr(delta) => format!("incr {key} {delta}\r\n").into_bytes(),
+        Asked::Decr(delta) => format!("decr {key} {delta}\r\n").into_bytes(),
+        Asked::Delete => format!("delete {key}\r\n").into_bytes(),
+    };
+    let Ok(first) = connection.send(&bytes).and_then(|()| connection.next(understand)) else {
+        return Ok(Outcome::Unknown);
+    };
+    let outcome = first.map_err(|why| Failure::new(format_args!("{asked:?} of {key}: {why}")))?;
+    if let Outcome::Answered(Answered::Value(..)) = outcome
+        && !connection.next(|end| *end == Response::End).unwrap_or(false)
+    {
+        return Ok(Outcome::Unknown);
+    }
+    Ok(outcome)
+}
+
+/// What an answer says, or that it is one that nothing here may be answered with.
+fn understand(response: &Response<'_>) -> Result<Outcome, String> {
+    Ok(Outcome::Answered(match response {
+        Response::Value { data, cas: Some(cas), .. } => Answered::Value(data.to_vec(), *cas),
+        Response::Number(number) => Answered::Number(*number),
+        Response::Stored | Response::Deleted => Answered::Done,
+        Response::NotStored => Answered::NotStored,
+        Response::Exists => Answered::Exists,
+        Response::NotFound | Response::End => Answered::NotFound,
+        Response::ClientError(text) if text.ends_with(b"non-numeric value") => Answered::NotANumber,
+        Response::ServerError(text) => {
+            let text = String::from_utf8_lossy(text);
+            if text.starts_with("outcome unknown") {
+                return Ok(Outcome::Unknown);
+            }
+            if REFUSALS.iter().any(|refusal| text.contains(refusal)) {
+                return Ok(Outcome::Refused);
+            }
+            return Err(format!("SERVER_ERROR {text}"));
+        }
+        other => return Err(format!("{other:?}")),
+    }))
+}
+
+/// Whatever says so is believed, and the judge sees whether it is true.
+const REFUSALS: [&str; 4] = ["not written", "not read", "not done", "nothing was done"];
+
+/// How long a client waits for a connection, and for an answer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
+
+/// So that the machine is not busy with clients alone.
+const LONGEST_PAUSE_MICROS: u64 = 6000;

@@ -1,0 +1,134 @@
+//! A network of namespaces on a bridge, one for each node, in which any way from one node to another
+//! can be cut by itself.
+//!
+//! A way is cut by telling who sends a hardware address that nobody has: the packets leave and arrive
+//! nowhere, and nobody is told. That takes no packet filter.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use super::failure::Failure;
+
+/// A bridge of this machine with the nodes' namespaces on it. Dropping it removes them.
+#[derive(Debug)]
+pub(super) struct Network {
+    name: String,
+    prefix: [u8; 3],
+    nodes: u16,
+}
+
+impl Network {
+    /// Has a namespace for each node.
+    ///
+    /// # Errors
+    ///
+    /// The system does not let us: most often it wants root.
+    pub(super) fn build(nodes: u16) -> Result<Self, Failure> {
+        let process = std::process::id();
+        let [_, _, high, low] = process.to_be_bytes();
+        let network = Self { name: format!("ldr{process}"), prefix: [10, 64 | high, low], nodes };
+        let bridge = network.bridge();
+        ip(&format!("link add {bridge} type bridge"))?;
+        ip(&format!("address add {}/24 dev {bridge}", network.address(254)))?;
+        ip(&format!("link set {bridge} up"))?;
+        for node in 1..=nodes {
+            let (space, outside) = (network.space(node), network.outside(node));
+            ip(&format!("netns add {space}"))?;
+            ip(&format!("link add {outside} type veth peer name {INSIDE} netns {space}"))?;
+            ip(&format!("link set {outside} master {bridge} up"))?;
+            ip(&format!("-n {space} link set lo up"))?;
+            ip(&format!("-n {space} link set {INSIDE} address {} up", hardware(node)))?;
+            let address = network.address(node);
+            ip(&format!("-n {space} address add {address}/24 dev {INSIDE}"))?;
+        }
+        Ok(network)
+    }
+
+    /// The network of a node's address; the nodes' numbers are its last byte.
+    pub(super) fn prefix(&self) -> [u8; 3] {
+        self.prefix
+    }
+
+    /// The words before a command that is to run where a node is.
+    pub(super) fn entering(&self, node: u16) -> [String; 4] {
+        ["ip", "netns", "exec", &self.space(node)].map(ToOwned::to_owned)
+    }
+
+    /// From now on nothing that `from` sends arrives at `to`.
+    pub(super) fn cut(&self, from: u16, to: u16) -> Result<(), Failure> {
+        self.lead(from, to, NOBODY)
+    }
+
+    pub(super) fn mend(&self, from: u16, to: u16) -> Result<(), Failure> {
+        self.lead(from, to, &hardware(to))
+    }
+
+    fn lead(&self, from: u16, to: u16, hardware: &str) -> Result<(), Failure> {
+        let (space, address) = (self.space(from), self.address(to));
+        ip(&format!(
+            "-n {space} neighbour replace {address} lladdr {hardware} dev {INSIDE} nud permanent"
+        ))
+    }
+
+    /// From now on a node sends 50 KB a second: what is more waits up to half a second, or is lost.
+    pub(super) fn throttle(&self, node: u16) -> Result<(), Failure> {
+        let space = self.space(node);
+        let limits = "tbf rate 400kbit burst 4kb latency 500ms";
+        run("tc", &format!("-n {space} qdisc replace dev {INSIDE} root {limits}"))
+    }
+
+    pub(super) fn unthrottle(&self, node: u16) -> Result<(), Failure> {
+        run("tc", &format!("-n {} qdisc delete dev {INSIDE} root", self.space(node)))
+    }
+
+    fn address(&self, node: u16) -> Ipv4Addr {
+        super::nodes::address(self.prefix, node)
+    }
+
+    fn bridge(&self) -> String {
+        format!("{}b", self.name)
+    }
+
+    fn space(&self, node: u16) -> String {
+        format!("{}n{node}", self.name)
+    }
+
+    fn outside(&self, node: u16) -> String {
+        format!("{}v{node}", self.name)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // What was never made cannot be removed, and nothing is to be done about it.
+        for node in 1..=self.nodes {
+            let _ = ip(&format!("link delete {}", self.outside(node)));
+            let _ = ip(&format!("netns delete {}", self.space(node)));
+        }
+        let _ = ip(&format!("link delete {}", self.bridge()));
+    }
+}
+
+fn hardware(node: u16) -> String {
+    format!("02:00:00:00:00:{node:02x}")
+}
+
+fn ip(line: &str) -> Result<(), Failure> {
+    run("ip", line)
+}
+
+/// Runs a program of the system to its end.
+pub(super) fn run(program: &str, line: &str) -> Result<(), Failure> {
+    let ended = Command::new(program).args(line.split_whitespace()).output();
+    let ended = ended.map_err(Failure::io(format_args!("run {program}")))?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ended.stderr);
+    Err(Failure::new(format_args!("{program} {line}: {}", said.trim())))
+}
+
+/// A node's own end of its way to the bridge.
+const INSIDE: &str = "eth0";
+
+const NOBODY: &str = "02:00:00:00:ff:ff";
