@@ -9,7 +9,7 @@
 //! Lowe 2017, the just-in-time variant). There are few ways as long as few commands on a key are
 //! under way at once, so clients should not keep to one key after many outcomes are unknown.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
@@ -148,10 +148,27 @@ fn carry_out(
     ways: &HashSet<Way>,
     number: usize,
 ) -> HashSet<Way> {
+    let unknown =
+        |number: &usize| history.get(*number).is_some_and(|command| command.answered.is_none());
+    // By the item and what else was done: what was done of the unknown. A way in which more of it was
+    // done than in another that is otherwise the same can go on in no way that the other cannot. So
+    // what is unknown and was overwritten costs nothing.
+    let mut least = HashMap::<(Item, BTreeSet<usize>), Vec<BTreeSet<usize>>>::new();
+    let mut is_needless = |way: &Way| {
+        let (may_be, must_be) = way.done.iter().copied().partition(unknown);
+        let least = least.entry((way.item.clone(), must_be)).or_default();
+        let needless = least.iter().any(|less| less.is_subset(&may_be));
+        if !needless {
+            least.push(may_be);
+        }
+        needless
+    };
     let mut after = HashSet::new();
-    let mut seen = ways.clone();
     let mut left: Vec<Way> = ways.iter().cloned().collect();
-    while let Some(way) = left.pop() {
+    // Those in which the least was done first: they make others needless.
+    left.sort_by_key(|way| way.done.len());
+    let mut left: VecDeque<Way> = left.into_iter().filter(|way| !is_needless(way)).collect();
+    while let Some(way) = left.pop_front() {
         if way.done.contains(&number) {
             let mut way = way;
             way.done.remove(&number);
@@ -165,32 +182,12 @@ fn carry_out(
             let mut done = way.done.clone();
             done.insert(next);
             let way = Way { item, done };
-            if seen.insert(way.clone()) {
-                left.push(way);
+            if !is_needless(&way) {
+                left.push_back(way);
             }
         }
     }
-    without_the_needless(history, after)
-}
-
-/// The ways but those that differ from another only in that more was done of what may never be: the
-/// other can go on in every way that they can. So what is unknown and was overwritten costs nothing.
-fn without_the_needless(history: &[Command], ways: HashSet<Way>) -> HashSet<Way> {
-    let unknown =
-        |number: &usize| history.get(*number).is_some_and(|command| command.answered.is_none());
-    let mut alike = HashMap::<(Item, BTreeSet<usize>), Vec<BTreeSet<usize>>>::new();
-    let mut ways: Vec<_> = ways.into_iter().collect();
-    ways.sort_by_key(|way| way.done.len());
-    let mut kept = HashSet::new();
-    for way in ways {
-        let (may_be, must_be) = way.done.iter().copied().partition(unknown);
-        let less = alike.entry((way.item.clone(), must_be)).or_default();
-        if less.iter().all(|less| !less.is_subset(&may_be)) {
-            less.push(may_be);
-            kept.insert(way);
-        }
-    }
-    kept
+    after
 }
 
 impl Item {
