@@ -192,9 +192,9 @@ impl Command {
         self.given = Instant::now();
     }
 
-    /// Whether it is here for so long.
-    pub(crate) fn is_late(&self, limit: Duration) -> bool {
-        self.given.elapsed() >= limit
+    /// Whether it is here for so long at `now`.
+    pub(crate) fn is_late(&self, now: Instant, limit: Duration) -> bool {
+        now.saturating_duration_since(self.given) >= limit
     }
 
     /// What is left of so long.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use larder_consensus::Reign;
 use larder_protocol::Outcome;
@@ -54,8 +54,8 @@ impl Confirmer {
     /// Sends reads to who may answer, but for those that have waited too long.
     fn send(&self, partition: &Arc<Partition>, mut reads: Vec<Command>, part: Part) {
         let shared = &self.shared;
-        let patience = self.groups.patience();
-        let late = reads.extract_if(.., |read| read.is_late(patience)).collect();
+        let (now, patience) = (Instant::now(), self.groups.patience());
+        let late = reads.extract_if(.., |read| read.is_late(now, patience)).collect();
         fail(shared, late, failure::UNCONFIRMED);
         if !matches!(part, Part::Leads(_)) {
             let strangers = reads.extract_if(.., |read| read.forwarded.is_some()).collect();

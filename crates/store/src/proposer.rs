@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use larder_consensus::{Reign, Unproposed};
@@ -136,8 +136,8 @@ impl Proposer {
 
     /// Sends commands to who leads, but for those that have waited too long.
     fn send(&self, course: &mut Course, mut commands: Vec<Command>) {
-        let patience = self.groups.patience();
-        let late = commands.extract_if(.., |command| command.is_late(patience)).collect();
+        let (now, patience) = (Instant::now(), self.groups.patience());
+        let late = commands.extract_if(.., |command| command.is_late(now, patience)).collect();
         self.fail(late, failure::NO_LEADER);
         let partition = Arc::clone(&course.partition);
         let part = self.groups.part(partition.group);
