@@ -21,7 +21,8 @@
 //! does not write, so `h` and `l` of the meta commands tell about the last write of an item, not its
 //! last use.
 //!
-//! - `store`: the directory, the log, the threads, and the handle to them
+//! - `store`, `place`: the directory, the log, the threads, the handle to them; and where a node stands
+//!   among others
 //! - `session`, `flight`, `turn`, `pending`: a connection's commands, their order, their answers
 //! - `listing`, `span`: items in the order of their keys, of all groups and of one
 //! - `ways`, `queue`, `bell`: how commands reach threads, and these the groups that they can go on with
@@ -159,6 +160,7 @@ mod membership;
 mod options;
 mod partition;
 mod pending;
+mod place;
 mod placement;
 mod proposals;
 mod proposer;

@@ -8,10 +8,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use larder_consensus::{Error as LogError, Log, Options as LogOptions, Peers, coming_mark};
-use larder_peer::{Credentials, PeerId, Settings, serve};
+use larder_consensus::{Error as LogError, Log, Options as LogOptions, coming_mark};
+use larder_peer::serve;
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task;
@@ -19,7 +18,7 @@ use tracing::warn;
 
 use crate::at_hand::AtHand;
 use crate::caution::Caution;
-use crate::cluster::{Archive, Charter, Cluster, Node, Opening, arrive};
+use crate::cluster::{Archive, Cluster, Node, Opening, arrive};
 use crate::confirmer::Confirmer;
 use crate::directory::{Directory, Found, Locked, Seat};
 use crate::error::Error;
@@ -29,10 +28,11 @@ use crate::health::{self, Health};
 use crate::keeper::Keeper;
 use crate::membership::{Membership, Peer};
 use crate::options::Options;
+use crate::place::{Place, alone, settings};
 use crate::placement::{GroupId, Member, NodeId, PLACEMENT};
 use crate::proposer::Proposer;
 use crate::reader;
-use crate::replica::{Others, Part};
+use crate::replica::Part;
 use crate::service::Service;
 use crate::session::Session;
 use crate::shared::{Clock, Shared};
@@ -553,74 +553,6 @@ impl Store {
         self.stop_watchdog.stop();
         self.watchdog.take().into_iter().for_each(join);
     }
-}
-
-/// A node's place among others.
-pub(crate) struct Place {
-    others: Others,
-    credentials: Credentials,
-    listener: TcpListener,
-    /// What it is to the cluster that decides which groups it has.
-    node: Option<(Node, Charter)>,
-}
-
-impl Place {
-    /// Of a node that the cluster knows by this charter.
-    fn of_charter(
-        node: Node,
-        charter: Charter,
-        listener: std::net::TcpListener,
-        runtime: &Runtime,
-    ) -> Result<Self, Error> {
-        let wrong = |detail: String| Error::Member { detail };
-        let admission = charter.admission.ok_or_else(|| wrong("it was not let in".to_owned()))?;
-        let me = PeerId { id: admission.node, name: node.name.as_str().into() };
-        let credentials = Credentials::new(&node.cluster, me, node.secret.clone())
-            .map_err(|error| wrong(error.to_string()))?
-            .of_cluster(admission.cluster_id);
-        let address = node.peer_address.clone();
-        let place = Self::of_node(credentials, admission.node, address, listener, runtime)?;
-        Ok(Self { node: Some((node, charter)), ..place })
-    }
-
-    /// Of a node that somebody else tells which groups it has.
-    pub(crate) fn of_node(
-        credentials: Credentials,
-        node: u64,
-        address: String,
-        listener: std::net::TcpListener,
-        runtime: &Runtime,
-    ) -> Result<Self, Error> {
-        let _runtime = runtime.enter();
-        let listener =
-            listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener)).map_err(
-                |error| Error::Member { detail: format!("it cannot listen to others: {error}") },
-            )?;
-        let peers = Arc::new(Peers::new(credentials.clone(), settings()));
-        let others = Others { node, peers, address };
-        Ok(Self { others, credentials, listener, node: None })
-    }
-
-    /// Into how many groups the cluster divides keys, if it is known.
-    fn groups(&self) -> Option<u16> {
-        let (_, charter) = self.node.as_ref()?;
-        Some(charter.admission?.groups)
-    }
-}
-
-/// The place of a node that has none among others.
-pub(crate) fn alone(locked: &Locked, _: &Runtime) -> Result<Option<Place>, Error> {
-    match Archive::new(locked.path()).read()? {
-        None => Ok(None),
-        Some(Charter { cluster, name, .. }) => Err(Error::Member {
-            detail: format!("it is node {name:?} of the cluster {cluster:?}, and not alone"),
-        }),
-    }
-}
-
-/// Answers may have a value of any length besides what was asked.
-fn settings() -> Settings {
-    Settings { max_body: 256 << 20, ..Settings::default() }
 }
 
 impl Drop for Store {

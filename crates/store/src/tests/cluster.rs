@@ -15,8 +15,8 @@ use super::basics::{NOW, put, small};
 use super::block_on;
 use super::faulty::{Faults, Held, faults};
 use crate::directory::{Locked, Seat};
+use crate::place::Place;
 use crate::replica::Part;
-use crate::store::Place;
 use crate::{Error, Options, Secret, Session, Store};
 
 /// The nodes of one cluster, from 1 on.

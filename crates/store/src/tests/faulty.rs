@@ -12,10 +12,10 @@ use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
 
 use super::basics::small;
+use crate::place::alone;
 use crate::placement::GroupId;
 use crate::state::Kept;
 use crate::storage::{Items, Keys, Lsm, Storage, Usage, Visit};
-use crate::store::alone;
 use crate::{Error, Options, Store};
 
 /// What goes wrong, changed while the store runs.

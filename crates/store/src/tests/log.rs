@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::basics::{NOW, get, put, set, small};
 use super::block_on;
-use crate::store::alone;
+use crate::place::alone;
 use crate::{Condition, Store, failure};
 
 /// Files that cannot be synced while that is so.
