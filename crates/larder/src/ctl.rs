@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use larder_protocol::Seconds;
-use larder_store::{Admin, AdminError, ClusterStatus, Secret};
+use larder_store::{Admin, AdminError, ClusterStatus, Item, Secret};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::spawn_blocking;
 
@@ -133,6 +133,11 @@ async fn on_a_thread<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let done = spawn_blocking(what).await;
     done.unwrap_or_else(|error| Err(Failure::system(error.to_string())))
+}
+
+/// The items of a part of a cut, or of a block of a backup.
+fn read_items(bytes: &[u8]) -> impl Iterator<Item = Result<Item<'_>, Failure>> {
+    Item::all(bytes).map(|item| item.map_err(|why| Failure::system(why.to_string())))
 }
 
 /// The second that it is.

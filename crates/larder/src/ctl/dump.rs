@@ -8,10 +8,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use larder_protocol::encode::noop;
-use larder_store::{Admin, Item};
+use larder_store::Admin;
 
 use super::progress::Progress;
-use super::{now, on_a_thread, text};
+use super::{now, on_a_thread, read_items, text};
 use crate::failure::Failure;
 
 /// Where a dump goes.
@@ -48,15 +48,13 @@ pub(super) async fn dump(admin: &Admin, path: &Path) -> Result<(), Failure> {
 }
 
 /// What makes these items, and how many they are that are not gone.
-fn commands(mut items: &[u8]) -> Result<(Vec<u8>, u64), Failure> {
+fn commands(items: &[u8]) -> Result<(Vec<u8>, u64), Failure> {
     let (mut commands, mut count) = (Vec::with_capacity(items.len()), 0);
-    while !items.is_empty() {
-        let item = Item::take(&mut items).map_err(|why| Failure::system(why.to_string()))?;
+    for item in read_items(items) {
+        let item = item?;
         if !item.expired(now()) {
             count += 1;
-            text::write(&mut commands, &item).map_err(|refused| {
-                Failure::system(format!("key \"{}\": {refused}", item.key.escape_ascii()))
-            })?;
+            text::write(&mut commands, &item)?;
         }
     }
     Ok((commands, count))

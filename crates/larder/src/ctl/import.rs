@@ -13,9 +13,8 @@ use larder_store::{Admin, Item};
 
 use self::source::Source;
 use super::progress::Progress;
-use super::restore::command;
 use super::sender::Sender;
-use super::{clients, now, say};
+use super::{clients, now, say, text};
 use crate::failure::Failure;
 
 /// Puts what a server has into a cluster, over what that has at the same keys. What changes there
@@ -63,7 +62,7 @@ impl Importer {
         let item = Item { key, value, client_flags, exptime, cas, last_write, marks };
         let lives = !item.expired(now());
         if lives {
-            self.sender.send(command(&item)?).await?;
+            self.sender.send(text::command(&item)?).await?;
         }
         Ok(lives)
     }

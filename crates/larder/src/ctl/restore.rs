@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use larder_store::{Admin, Item};
+use larder_store::Admin;
 
 use super::archive::{Archive, Entry};
 use super::progress::Progress;
-use super::sender::{Command, Sender};
-use super::{now, on_a_thread, say, text};
+use super::sender::Sender;
+use super::{now, on_a_thread, read_items, say, text};
 use crate::failure::Failure;
 
 /// Reads all of a backup.
@@ -78,24 +78,15 @@ async fn restore_group(
         .await?;
         reader = back;
         let Some((items, _)) = block else { return Ok(expired) };
-        let mut items = items.as_slice();
-        while let Ok(item) = Item::take(&mut items) {
+        for item in read_items(&items) {
+            let item = item?;
             if item.expired(now()) {
                 expired += 1;
             } else {
-                sender.send(command(&item)?).await?;
+                sender.send(text::command(&item)?).await?;
             }
         }
     }
-}
-
-/// What makes an item of a node what this one is.
-pub(super) fn command(item: &Item<'_>) -> Result<Command, Failure> {
-    let mut bytes = Vec::with_capacity(item.key.len() + item.value.len() + 64);
-    let origin = format!("key \"{}\"", item.key.escape_ascii());
-    let answers = text::write(&mut bytes, item)
-        .map_err(|refused| Failure::system(format!("{origin}: {refused}")))?;
-    Ok(Command { text: bytes, answers, origin })
 }
 
 /// Whether a cluster has nothing that is not gone.
@@ -105,9 +96,8 @@ async fn is_empty(admin: &Admin) -> Result<bool, Failure> {
     'groups: for group in cut.groups() {
         for number in 0.. {
             let part = cut.part(group, number).await.map_err(Failure::system)?;
-            let mut items = part.items.as_slice();
-            while let Ok(item) = Item::take(&mut items) {
-                if !item.expired(now()) {
+            for item in read_items(&part.items) {
+                if !item?.expired(now()) {
                     found = true;
                     break 'groups;
                 }

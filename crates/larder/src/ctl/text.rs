@@ -1,15 +1,29 @@
 //! Items as meta commands, which any memcached from 1.6 on takes.
 
-use larder_protocol::encode::{Refused, Wishes, is_printable, meta};
+use larder_protocol::encode::{Wishes, is_printable, meta};
 use larder_protocol::{Delete, Exptime, Marks, Op, Store};
 use larder_store::Item;
 
+use super::sender::Command;
+use crate::failure::Failure;
+
+/// What makes an item of a node what this one is.
+pub(super) fn command(item: &Item<'_>) -> Result<Command, Failure> {
+    let mut text = Vec::with_capacity(item.key.len() + item.value.len() + 64);
+    let answers = write(&mut text, item)?;
+    Ok(Command { text, answers, origin: named(item.key) })
+}
+
 /// Appends what makes an item of a server what this one is, but for its cas unique. Gives how many
 /// answers that has.
-pub(super) fn write(out: &mut Vec<u8>, item: &Item<'_>) -> Result<usize, Refused> {
+pub(super) fn write(out: &mut Vec<u8>, item: &Item<'_>) -> Result<usize, Failure> {
     if is_control(item) {
         return Ok(write_as_it_is(out, item));
     }
+    let mut say = |op| {
+        let said = meta(out, item.key, &op, Wishes::NONE, None);
+        said.map_err(|refused| Failure::system(format!("{}: {refused}", named(item.key))))
+    };
     let store = Store {
         value: item.value,
         client_flags: item.client_flags,
@@ -17,13 +31,16 @@ pub(super) fn write(out: &mut Vec<u8>, item: &Item<'_>) -> Result<usize, Refused
         binary_key: item.marks.has(Marks::BINARY_KEY),
         ..Store::SET
     };
-    meta(out, item.key, &Op::Store(store), Wishes::NONE, None)?;
+    say(Op::Store(store))?;
     if !is_stale(item) {
         return Ok(1);
     }
-    let stale = Op::Delete(Delete { invalidate: true, ..Delete::default() });
-    meta(out, item.key, &stale, Wishes::NONE, None)?;
+    say(Op::Delete(Delete { invalidate: true, ..Delete::default() }))?;
     Ok(2)
+}
+
+fn named(key: &[u8]) -> String {
+    format!("key \"{}\"", key.escape_ascii())
 }
 
 /// Whether its key has control characters that are no line ends, and came as it is: as base64 it would

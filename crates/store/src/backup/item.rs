@@ -68,6 +68,17 @@ impl<'a> Item<'a> {
         Ok(Self { key, value, client_flags, exptime, cas, last_write, marks })
     }
 
+    /// Reads items that stand one after the other. Behind what is none it reads no further.
+    pub fn all(mut bytes: &'a [u8]) -> impl Iterator<Item = Result<Self, Senseless>> {
+        std::iter::from_fn(move || {
+            let item = (!bytes.is_empty()).then(|| Self::take(&mut bytes))?;
+            if item.is_err() {
+                bytes = &[];
+            }
+            Some(item)
+        })
+    }
+
     /// Appends it to `bytes`.
     ///
     /// # Errors
@@ -156,6 +167,9 @@ mod tests {
         assert_eq!(bytes[plain.len()..], *all);
         let mut rest = bytes.as_slice();
         assert_eq!([Item::take(&mut rest), Item::take(&mut rest)], [Ok(PLAIN), Ok(ALL)]);
+        assert!(Item::all(&bytes).eq([Ok(PLAIN), Ok(ALL)]));
+        let broken = &bytes[..bytes.len() - 1];
+        assert!(Item::all(broken).eq([Ok(PLAIN), Err(Senseless)]));
         assert!(rest.is_empty());
     }
 

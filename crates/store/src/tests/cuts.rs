@@ -62,9 +62,8 @@ impl Asker {
         for group in cut.groups() {
             for number in 0.. {
                 let part = self.runtime.block_on(cut.part(group, number)).unwrap();
-                let mut items = part.items.as_slice();
-                while !items.is_empty() {
-                    let item = Item::take(&mut items).unwrap();
+                for item in Item::all(&part.items) {
+                    let item = item.unwrap();
                     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                     all.insert(text(item.key), (text(item.value), item.exptime));
                 }

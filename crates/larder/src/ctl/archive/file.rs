@@ -200,13 +200,8 @@ fn checksum(seed: u64, number: u64, len: u32, count: u32, items: &[u8]) -> u64 {
     hash.digest()
 }
 
-fn count_items(mut items: &[u8]) -> Option<u32> {
-    let mut count = 0_u32;
-    while !items.is_empty() {
-        Item::take(&mut items).ok()?;
-        count = count.checked_add(1)?;
-    }
-    Some(count)
+fn count_items(items: &[u8]) -> Option<u32> {
+    Item::all(items).try_fold(0_u32, |count, item| item.ok().and(count.checked_add(1)))
 }
 
 const MAGIC: &[u8; 7] = b"LARDERB";
