@@ -83,7 +83,7 @@ impl Group {
         transport: Arc<dyn Transport>,
     ) -> io::Result<Self> {
         let name = format!("group-{}", place.group);
-        let operator = Operator::start(name, machine, place.directory)?;
+        let operator = Operator::start(name, machine, place.directory, log.is_on_one_thread())?;
         let network = Network { group: place.group, transport };
         let config = config().map_err(io::Error::other)?;
         let raft = openraft::Raft::new(place.node, Arc::new(config), network, log, operator).await;

@@ -2,7 +2,8 @@
 //!
 //! All groups' writes go through one queue to one thread, which takes what there is, writes it as
 //! one batch with one sync, and then answers in the order of the queue. So a sync is shared by all
-//! groups, and every batch is synced before the next is written: a crash can tear the last only.
+//! groups, and every batch is synced before the next is written: a crash can tear the last only. Of a
+//! node alone who queues something writes it (`Options::one_thread`).
 //!
 //! The files are raft-engine's. It has no truncation, panics where a sync fails, shows an entry only
 //! after its sync, and takes a torn tail for the end of the log even where it was synced: the modules
@@ -129,8 +130,15 @@ impl Log {
         let disk = Disk::open(directory, &options, file_system)?;
         let shared = Arc::new(Shared::new(disk, options));
         let mut log = Self { shared, writer: None, keeper: None };
-        let writer = Writer::new(&log.shared)?;
-        log.writer = Some(log.spawn("log sync", move || writer.run())?);
+        if !log.shared.options.one_thread {
+            let shared = Arc::clone(&log.shared);
+            let run = move || {
+                if let Ok(writer) = Writer::new(&shared) {
+                    writer.run();
+                }
+            };
+            log.writer = Some(log.spawn("log sync", run)?);
+        }
         Ok(log)
     }
 
@@ -168,7 +176,7 @@ impl Log {
         let (entries, values, done) = (vec![], vec![], Done::Reply(reply));
         let job = Job { group, forget: true, compact: None, entries, values, done };
         let failed = |_| self.shared.refusal("it is closed");
-        self.shared.push(job).map_err(failed)?;
+        self.shared.push(job).and_then(|()| self.shared.write()).map_err(failed)?;
         // Who writes answers all it was given, unless it panicked.
         let told =
             replied.blocking_recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()));

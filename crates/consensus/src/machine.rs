@@ -1,4 +1,4 @@
-//! What a group's history is applied to, and the thread that does it.
+//! What a group's history is applied to, and who does it.
 //!
 //! Raft decides what is committed and in which order. A [`Machine`] does it, and keeps with each
 //! change a *mark*: how far the history is in it, and who belonged to the group then. So the machine
@@ -6,13 +6,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -21,7 +22,7 @@ use crate::types::{Applied, Entry, LogId, Membership, SnapshotMeta, Types};
 
 /// Something that replicas keep equal copies of, by doing the same to it in the same order.
 ///
-/// One thread makes all calls, one at a time, and they may block. What fails once is not tried
+/// One at a time makes calls, and they may block. What fails once is not tried
 /// again: the group stops on this node.
 pub trait Machine: Send + 'static {
     /// The mark kept with the last change; `None` if there was none.
@@ -73,10 +74,19 @@ pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<Types, Parts
 /// A machine as openraft knows it: what is asked of it goes to its thread.
 #[derive(Clone)]
 pub(crate) struct Operator {
-    jobs: mpsc::Sender<Job>,
+    machine: Reached,
     /// The mark of the last entry that was given to the machine.
     mark: Mark,
     directory: PathBuf,
+}
+
+/// How a machine is reached.
+#[derive(Clone)]
+enum Reached {
+    /// By its thread, which ends after the last of these.
+    Thread(mpsc::Sender<Job>),
+    /// By whoever asks.
+    Here(Arc<Mutex<dyn Machine>>),
 }
 
 /// A view on its way to another replica, or come from one.
@@ -94,12 +104,13 @@ enum Job {
 type Answer<T> = oneshot::Sender<io::Result<T>>;
 
 impl Operator {
-    /// Starts the machine's thread, which ends after the last clone of this. `directory` is where
-    /// views of other replicas come.
+    /// Starts the machine's thread, which ends after the last clone of this, unless the machine is to be
+    /// worked `here`. `directory` is where views of other replicas come.
     pub(crate) fn start(
         name: String,
         mut machine: impl Machine,
         directory: &Path,
+        here: bool,
     ) -> io::Result<Self> {
         if let Some(mut view) = Spooled::find(directory)? {
             // A crash came before the machine had become it.
@@ -108,19 +119,27 @@ impl Operator {
         }
         let mark = machine.mark()?;
         let mark = mark.map_or_else(|| Ok(Mark::default()), |bytes| Mark::decode(&bytes))?;
-        let (jobs, asked) = mpsc::channel();
-        thread::Builder::new().name(name).spawn(move || {
-            for job in asked {
-                do_job(&mut machine, job);
-            }
-        })?;
-        Ok(Self { jobs, mark, directory: directory.to_owned() })
+        let machine = if here {
+            Reached::Here(Arc::new(Mutex::new(machine)))
+        } else {
+            let (jobs, asked) = mpsc::channel();
+            thread::Builder::new().name(name).spawn(move || {
+                for job in asked {
+                    do_job(&mut machine, job);
+                }
+            })?;
+            Reached::Thread(jobs)
+        };
+        Ok(Self { machine, mark, directory: directory.to_owned() })
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> io::Result<T> {
         let (answer, asked) = oneshot::channel();
         let gone = || io::Error::other("the machine's thread has ended");
-        self.jobs.send(job(answer)).map_err(|_| gone())?;
+        match &self.machine {
+            Reached::Thread(jobs) => jobs.send(job(answer)).map_err(|_| gone())?,
+            Reached::Here(machine) => do_job(&mut *machine.lock(), job(answer)),
+        }
         asked.await.map_err(|_| gone())?
     }
 
@@ -146,7 +165,7 @@ struct Batch {
     responders: Vec<ApplyResponder<Types>>,
 }
 
-fn do_job(machine: &mut impl Machine, job: Job) {
+fn do_job(machine: &mut dyn Machine, job: Job) {
     // Who has gone wants no answer.
     match job {
         Job::Apply(committed, answer) => drop(answer.send(machine.apply(committed))),

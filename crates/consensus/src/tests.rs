@@ -138,6 +138,7 @@ struct Cluster {
     place: TempDir,
     wires: Arc<Wires>,
     nodes: BTreeMap<u64, Node>,
+    options: Options,
 }
 
 struct Node {
@@ -148,8 +149,12 @@ struct Node {
 
 impl Cluster {
     async fn of(nodes: u64) -> Self {
+        Self::with(nodes, Options::default()).await
+    }
+
+    async fn with(nodes: u64, options: Options) -> Self {
         let place = TempDir::new().unwrap();
-        let mut cluster = Self { place, wires: Arc::default(), nodes: BTreeMap::new() };
+        let mut cluster = Self { place, wires: Arc::default(), nodes: BTreeMap::new(), options };
         for node in 1..=nodes {
             cluster.start(node).await;
         }
@@ -161,7 +166,7 @@ impl Cluster {
     async fn start(&mut self, node: u64) {
         let directory = self.place.path().join(node.to_string());
         fs::create_dir_all(directory.join("group")).unwrap();
-        let log = Log::open(&directory.join("log"), Options::default()).unwrap();
+        let log = Log::open(&directory.join("log"), self.options.clone()).unwrap();
         let ledger = Ledger::at(&directory.join("ledger"));
         let place = Place { group: 1, node, directory: &directory.join("group") };
         let transport = Arc::new(End { node, wires: Arc::clone(&self.wires) });
@@ -230,16 +235,23 @@ async fn change(group: &Group, change: Members) -> io::Result<()> {
 
 #[tokio::test]
 async fn one_node_alone_repeats_what_its_machine_forgot() {
-    let mut cluster = Cluster::of(1).await;
-    let all = entries(0, 60);
-    assert_eq!(cluster.leader().await, 1);
-    propose_all(&cluster.nodes[&1].group, &all[..50]).await;
-    assert_eq!(cluster.nodes[&1].ledger.entries(), all[..50]);
-    cluster.stop(1).await;
-    cluster.start(1).await;
-    cluster.leader().await;
-    propose_all(&cluster.nodes[&1].group, &all[50..]).await;
-    cluster.agree_on(&all).await;
+    for one_thread in [false, true] {
+        let mut cluster = Cluster::with(1, Options { one_thread, ..Options::default() }).await;
+        let all = entries(0, 60);
+        assert_eq!(cluster.leader().await, 1);
+        propose_all(&cluster.nodes[&1].group, &all[..50]).await;
+        assert_eq!(cluster.nodes[&1].ledger.entries(), all[..50]);
+        for persists in [false, true] {
+            if persists {
+                cluster.nodes[&1].group.forget_history(0).await.unwrap();
+            }
+            cluster.stop(1).await;
+            cluster.start(1).await;
+            cluster.leader().await;
+        }
+        propose_all(&cluster.nodes[&1].group, &all[50..]).await;
+        cluster.agree_on(&all).await;
+    }
 }
 
 #[tokio::test]

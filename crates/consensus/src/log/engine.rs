@@ -260,8 +260,9 @@ fn config(data: &Path, options: &Options) -> Result<Config, Error> {
         purge_threshold: ReadableSize(options.disk_bytes.max(file_bytes)),
         // Values come encoded, and nobody should wait for a sync and a compressor.
         batch_compression_threshold: ReadableSize(0),
-        // Else what is purged is kept for later, and the disk is never given back.
-        enable_log_recycle: false,
+        enable_log_recycle: options.ready_bytes > 0,
+        prefill_for_recycle: options.ready_bytes > 0,
+        prefill_limit: Some(ReadableSize(options.ready_bytes)),
         ..Config::default()
     })
 }

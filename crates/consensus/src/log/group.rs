@@ -55,7 +55,8 @@ impl GroupLog {
         let log = Self { group, shared: Arc::clone(shared) };
         if leftover {
             let gone = log.job(Some(first), Done::Nobody);
-            shared.push(gone).map_err(|_| shared.refusal("it is closed"))?;
+            let gone = shared.push(gone).and_then(|()| shared.write());
+            gone.map_err(|_| shared.refusal("it is closed"))?;
         }
         Ok(log)
     }
@@ -88,6 +89,11 @@ impl GroupLog {
             return Err(refused(detail));
         }
         Ok(())
+    }
+
+    /// Whether [one thread](super::Options::one_thread) does all.
+    pub(crate) fn is_on_one_thread(&self) -> bool {
+        self.shared.options.one_thread
     }
 
     fn job(&self, compact: Option<u64>, done: Done) -> Job {
@@ -149,6 +155,7 @@ impl RaftLogStorage<Types> for GroupLog {
         let mut job = self.job(None, Done::Reply(reply));
         job.values.push((VOTE, record::encode_value(vote)?));
         self.shared.push(job)?;
+        self.shared.write()?;
         replied.await.map_err(io::Error::other)??;
         self.group.state.lock().vote = Some(*vote);
         Ok(())
@@ -192,7 +199,8 @@ impl RaftLogStorage<Types> for GroupLog {
         self.shared.push(job)?;
         state.noted = state.committed;
         state.append(entries);
-        Ok(())
+        drop(state);
+        self.shared.write()
     }
 
     /// raft-engine cannot: entries that are only forgotten are there again after a restart. But an
@@ -227,6 +235,7 @@ impl RaftLogStorage<Types> for GroupLog {
             self.shared.push(job)?;
             state.truncate(last);
         }
+        self.shared.write()?;
         replied.await.map_err(io::Error::other)?
     }
 
@@ -243,7 +252,8 @@ impl RaftLogStorage<Types> for GroupLog {
         job.values.push((START, record::encode_value(&start)?));
         self.shared.push(job)?;
         state.purge(upto);
-        Ok(())
+        drop(state);
+        self.shared.write()
     }
 }
 

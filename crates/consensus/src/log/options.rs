@@ -13,6 +13,13 @@ pub struct Options {
     ///
     /// Default: 512 MiB.
     pub disk_bytes: u64,
+    /// Size of the files that are made ready when the log is opened, in bytes: filled with zeros, and
+    /// half as much again. They are written over, and so are those that are not needed any more, instead
+    /// of being removed: a sync then waits for what was written, and not for the file's length and place
+    /// besides. Zero for none, and files are removed.
+    ///
+    /// Default: 0.
+    pub ready_bytes: u64,
     /// Memory for the last entries of each group, in bytes: followers that keep up and the state
     /// machine are served from it. What is not synced yet is kept besides, however much it is: Raft
     /// bounds it.
@@ -23,6 +30,12 @@ pub struct Options {
     ///
     /// Default: 4 MiB.
     pub read_bytes: usize,
+    /// Whether one thread does all: who appends writes and syncs, and a group's machine does what is
+    /// committed where its Raft runs. That spares waking three threads for each entry, and is for nodes
+    /// alone: whoever else needs the thread meanwhile, as other nodes' heartbeats do, waits for the disk.
+    ///
+    /// Default: `false`.
+    pub one_thread: bool,
 }
 
 impl Default for Options {
@@ -30,8 +43,10 @@ impl Default for Options {
         Self {
             file_bytes: 64 << 20,
             disk_bytes: 512 << 20,
+            ready_bytes: 0,
             tail_bytes: 8 << 20,
             read_bytes: 4 << 20,
+            one_thread: false,
         }
     }
 }

@@ -73,6 +73,11 @@ impl Queue {
         mem::take(&mut inner.jobs)
     }
 
+    /// Takes all there are.
+    pub(crate) fn take_now(&self) -> Vec<Job> {
+        mem::take(&mut self.inner.lock().jobs)
+    }
+
     pub(crate) fn close(&self) {
         self.inner.lock().closed = true;
         self.changed.notify_one();

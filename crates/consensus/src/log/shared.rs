@@ -15,6 +15,7 @@ use super::group::Group;
 use super::options::Options;
 use super::queue::{Job, Queue};
 use super::stats::{Counters, Stats};
+use super::writer::Writer;
 use crate::error::Error;
 
 /// What a log's threads and its groups share. Locks are taken in the order of: a group's state, the
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
     pub(crate) queue: Queue,
+    /// Held by who writes, if that is who appends.
+    pub(crate) writing: Mutex<()>,
     pub(crate) counters: Counters,
     /// The number of the last write that is durable.
     pub(crate) synced: AtomicU64,
@@ -39,6 +42,7 @@ impl Shared {
             path: disk.directory.path().to_owned(),
             options,
             queue: Queue::default(),
+            writing: Mutex::default(),
             counters: Counters::default(),
             synced: AtomicU64::new(disk.found),
             groups: Mutex::default(),
@@ -51,6 +55,14 @@ impl Shared {
     pub(crate) fn push(&self, job: Job) -> io::Result<()> {
         self.check()?;
         self.queue.push(job)
+    }
+
+    /// Has what is queued written, if no thread does so: not while a group's state is locked.
+    pub(crate) fn write(&self) -> io::Result<()> {
+        if self.options.one_thread {
+            Writer::new(self).map_err(io::Error::other)?.run_now();
+        }
+        Ok(())
     }
 
     /// Nothing is written after this.

@@ -24,7 +24,18 @@ type Written = OneshotReceiverOf<Types, std::io::Result<()>>;
 
 /// Files so small that a few writes need another, and nothing but what is not synced in memory.
 fn small() -> Options {
-    Options { file_bytes: 16 << 10, disk_bytes: 48 << 10, tail_bytes: 0, read_bytes: 1 << 10 }
+    Options {
+        file_bytes: 16 << 10,
+        disk_bytes: 48 << 10,
+        tail_bytes: 0,
+        read_bytes: 1 << 10,
+        ..Options::default()
+    }
+}
+
+/// As a node alone has it.
+fn alone() -> Options {
+    Options { one_thread: true, ready_bytes: 32 << 10, ..small() }
 }
 
 fn open(path: &Path) -> Log {

@@ -1,4 +1,4 @@
-//! The thread that writes and syncs, for all groups.
+//! Who writes and syncs, for all groups.
 
 use std::io;
 use std::mem;
@@ -15,20 +15,21 @@ use super::record::{self, NUMBER, Record};
 use super::shared::Shared;
 use crate::error::Error;
 
-/// The thread that writes and syncs.
+/// Who writes and syncs: a thread, or who queues something.
 ///
 /// There is one, as there is one file: more would only make more syncs of less. The first failure is
 /// the last write: its batch, what is queued and what comes later is answered with an error.
-pub(crate) struct Writer {
-    shared: Arc<Shared>,
+pub(crate) struct Writer<'a> {
+    shared: &'a Shared,
     disk: Arc<Disk>,
 }
 
-impl Writer {
-    pub(crate) fn new(shared: &Arc<Shared>) -> Result<Self, Error> {
-        Ok(Self { disk: shared.disk()?, shared: Arc::clone(shared) })
+impl<'a> Writer<'a> {
+    pub(crate) fn new(shared: &'a Shared) -> Result<Self, Error> {
+        Ok(Self { disk: shared.disk()?, shared })
     }
 
+    /// Writes until the queue is closed and empty.
     pub(crate) fn run(&self) {
         loop {
             let jobs = self.shared.queue.take();
@@ -37,6 +38,12 @@ impl Writer {
             }
             self.write(jobs);
         }
+    }
+
+    /// Writes what is queued, unless another does so.
+    pub(crate) fn run_now(&self) {
+        let _alone = self.shared.writing.lock();
+        self.write(self.shared.queue.take_now());
     }
 
     /// One batch for all of it, or a few if it is much: the first need not wait for the last.

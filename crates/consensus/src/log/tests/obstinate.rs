@@ -31,6 +31,11 @@ struct Inner {
     durable: BTreeMap<PathBuf, Vec<u8>>,
     /// Likewise, of files that were removed, which is never synced: they may come back.
     removed: BTreeMap<PathBuf, Vec<u8>>,
+    /// From which name to which a file was renamed, and whether it was synced since. The directory is
+    /// synced after that and before anything more is written.
+    renamed: BTreeMap<PathBuf, (PathBuf, bool)>,
+    /// Whether any ever was.
+    has_renamed: bool,
     /// After how many operations the power fails.
     left: Option<usize>,
     image: Option<Image>,
@@ -49,6 +54,8 @@ impl Faults {
             failing_writes: (0, ErrorKind::Other),
             durable: BTreeMap::new(),
             removed: BTreeMap::new(),
+            renamed: BTreeMap::new(),
+            has_renamed: false,
             left: None,
             image: None,
             random: StdRng::seed_from_u64(seed),
@@ -89,6 +96,10 @@ impl Faults {
 
     pub(super) fn is_cut(&self) -> bool {
         self.inner.lock().image.is_some()
+    }
+
+    pub(super) fn has_renamed(&self) -> bool {
+        self.inner.lock().has_renamed
     }
 
     /// What the power cut left; it is now, if it has not been.
@@ -136,12 +147,14 @@ impl Inner {
                 continue;
             }
             let now = fs::read(&path).unwrap();
+            let before = self.renamed.get(&path).map(|(before, _)| before);
+            let name = before.filter(|_| self.random.random()).unwrap_or(&path);
             match self.durable.get(&path) {
                 // Its name may not be durable either.
                 None if self.random.random() => {}
                 durable => {
                     let durable = durable.map_or(&[][..], Vec::as_slice);
-                    image.insert(place(&path), torn(durable, &now, &mut self.random));
+                    image.insert(place(name), torn(durable, &now, &mut self.random));
                 }
             }
         }
@@ -209,8 +222,17 @@ impl FileSystem for Obstinate {
         })
     }
 
-    fn rename<P: AsRef<Path>>(&self, _: P, _: P) -> io::Result<()> {
-        panic!("nothing is recycled")
+    fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> io::Result<()> {
+        let (from, to) = (from.as_ref(), to.as_ref());
+        self.0.step(to, |inner| {
+            DefaultFileSystem.rename(from, to)?;
+            if let Some(bytes) = inner.durable.remove(from) {
+                inner.durable.insert(to.to_owned(), bytes);
+            }
+            inner.has_renamed = true;
+            inner.renamed.insert(to.to_owned(), (from.to_owned(), false));
+            Ok(())
+        })
     }
 
     fn new_reader(&self, file: Arc<File>) -> io::Result<Self::Reader> {
@@ -247,6 +269,9 @@ impl Handle for File {
                 return Err(io::Error::other("the disk is gone"));
             }
             inner.durable.insert(self.path.clone(), fs::read(&self.path)?);
+            if let Some((_, synced)) = inner.renamed.get_mut(&self.path) {
+                *synced = true;
+            }
             Ok(())
         })
     }
@@ -260,6 +285,9 @@ impl Write for Writer {
                 faults.failing_writes.0 -= 1;
                 // As raft-engine's own says it, and knows it again.
                 return Err(io::Error::new(faults.failing_writes.1, "nospace"));
+            }
+            if faults.renamed.get(&self.path).is_some_and(|(_, synced)| *synced) {
+                faults.renamed.remove(&self.path);
             }
             inner.write(bytes)
         })

@@ -106,3 +106,8 @@ fn openraft_is_content_with_what_is_in_memory() {
 fn openraft_is_content_with_what_is_on_disk() {
     run(small());
 }
+
+#[test]
+fn openraft_is_content_with_one_thread() {
+    run(alone());
+}
