@@ -186,7 +186,7 @@ impl Applier {
     }
 
     fn commit(&self, changes: &[(&[u8], Option<Bytes>)], kept: &Kept) -> Result<(), Error> {
-        self.shared.commit(self.partition.group, changes, Some(kept))
+        self.shared.storage.commit(self.partition.group, changes, Some(kept))
     }
 
     fn fail(&self, error: Error) -> io::Error {

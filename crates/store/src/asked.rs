@@ -120,6 +120,7 @@ mod tests {
     use super::*;
     use crate::pending::Ticket;
     use crate::span::Span;
+    use crate::tests::block_on;
 
     fn read() -> Command {
         Command::op(b"k", 0, &Op::Fetch(Fetch::GET), 1, Ticket::new().0).of_group(7)
@@ -127,7 +128,7 @@ mod tests {
 
     fn called(bell: &Bell) -> bool {
         bell.ring(0);
-        bell.wait() != 0 && bell.wait() == 0
+        block_on(Box::pin(bell.wait())) != 0 && block_on(Box::pin(bell.wait())) == 0
     }
 
     #[test]

@@ -32,8 +32,9 @@ impl AtHand {
             return None;
         }
         // The state before the record, as every reader does.
-        let state = self.ways.partition(self.ways.group_of(key))?.published.state();
-        let record = self.rows.get(key)?.map(Record::decode).transpose().ok()?;
+        let group = self.ways.group_of(key);
+        let state = self.ways.partition(group)?.published.state();
+        let record = self.rows.get(group, key)?.map(Record::decode).transpose().ok()?;
         let outcome = fetch(record, state, op, now)?;
         self.answers.add(1);
         Some(outcome)

@@ -1,47 +1,35 @@
-//! Calls a thread to the groups that it can do something for.
+//! Calls who serves all groups to those that it can do something for.
 
 use std::collections::VecDeque;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::placement::GroupId;
 
-/// Calls a thread to the groups that it can do something for, in the order in which it was called. Who
-/// rings sees to it that a group is called once until the thread comes: so what comes for a group that
-/// the thread is busy with, or that cannot go on, wakes nobody.
+/// Calls who serves all groups to those that it can do something for, in the order in which it was
+/// called. Who rings sees to it that a group is called once until that one comes: so what comes for a
+/// group that it is busy with, or that cannot go on, wakes nobody.
 #[derive(Debug, Default)]
 pub(crate) struct Bell {
-    inner: Mutex<Inner>,
-    rung: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    groups: VecDeque<GroupId>,
-    /// The thread waits, and was not woken yet.
-    waits: bool,
+    groups: Mutex<VecDeque<GroupId>>,
+    rung: Notify,
 }
 
 impl Bell {
     pub(crate) fn ring(&self, group: GroupId) {
-        let mut inner = self.inner.lock();
-        inner.groups.push_back(group);
-        let wake = std::mem::take(&mut inner.waits);
-        drop(inner);
-        if wake {
-            self.rung.notify_one();
-        }
+        self.groups.lock().push_back(group);
+        self.rung.notify_one();
     }
 
-    /// Waits until it is rung, for the group whose turn it is.
-    pub(crate) fn wait(&self) -> GroupId {
-        let mut inner = self.inner.lock();
+    /// Waits until it is rung, for the group whose turn it is. One at a time waits.
+    pub(crate) async fn wait(&self) -> GroupId {
         loop {
-            if let Some(group) = inner.groups.pop_front() {
-                return group;
+            let next = self.groups.lock().pop_front();
+            match next {
+                Some(group) => return group,
+                None => self.rung.notified().await,
             }
-            inner.waits = true;
-            self.rung.wait(&mut inner);
         }
     }
 }

@@ -38,7 +38,8 @@ impl Confirmer {
         let ways = Arc::clone(&self.shared.ways);
         let mut open = ways.partitions().len();
         while open > 0 {
-            let Some(partition) = ways.partition(ways.confirming.wait()) else { continue };
+            let called = self.groups.runtime().block_on(ways.confirming.wait());
+            let Some(partition) = ways.partition(called) else { continue };
             let part = self.groups.part(partition.group);
             // A range goes in a call of its own.
             let (room, apart) =

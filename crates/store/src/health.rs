@@ -157,7 +157,8 @@ impl Health {
 pub(crate) fn reserve(sorted_bytes: u64, options: &Options) -> u64 {
     let buffers = options.write_buffer_bytes.saturating_mul(4);
     let log = LOG_FILES.saturating_mul(options.log_file_bytes);
-    let needed = sorted_bytes.saturating_mul(2).saturating_add(buffers).saturating_add(log);
+    let given = buffers.saturating_add(options.backlog_bytes);
+    let needed = sorted_bytes.saturating_mul(2).saturating_add(given).saturating_add(log);
     options.reserve_bytes.unwrap_or_else(|| needed.min(ENOUGH))
 }
 

@@ -40,15 +40,16 @@
 //! - `at_hand`, `confirmer`, `reader`: who may answer a read, and who does
 //! - `keeper`, `watchdog`, `stop`: the other threads
 //! - `sweep`, `caution`: how dead records are taken back, and when the clock is believed
-//! - `storage`: the seam to the engine on disk, which is fjall, and rows in memory before it
+//! - `storage`: the seam to the engine on disk, which is fjall, and rows in memory before it, some of which
+//!   it is still to be given
 //! - `directory`: whose the directory is, who has it open
 //! - `options`, `stats`, `membership`, `health`, `error`, `failure`: what goes in and what comes out
 //!
 //! # What is on disk
 //!
 //! `directory` has the names. The log of all groups, with its own format, is `larder-consensus`'s. It is
-//! synced before anything is done; the engine is given what is done, and syncs it some seconds later,
-//! when the log forgets it. The engine loses nothing before what it has: so each group's state tells from
+//! synced before anything is done; the engine is given what is done a few milliseconds later, and syncs it
+//! some seconds later, when the log forgets it. The engine loses nothing before what it has: so each group's state tells from
 //! where its log is to be done again.
 //!
 //! The engine keeps keys in order: `0x00` and a group's number hold its state; `0x01`, the number and an

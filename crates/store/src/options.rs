@@ -21,6 +21,11 @@ pub struct Options {
     ///
     /// Default: 32 MiB.
     pub write_buffer_bytes: u64,
+    /// Changes that are done, and that the engine is given a while later, in bytes of memory: each key once,
+    /// and in order, costs it less. They are done again from the log at the next start. Zero for none.
+    ///
+    /// Default: 16 MiB.
+    pub backlog_bytes: u64,
     /// Journals kept on disk, in bytes; at least 64 MiB. Replaying them is most of a restart: about
     /// a second for 128 MiB of small items.
     ///
@@ -35,6 +40,12 @@ pub struct Options {
     ///
     /// Default: 128 MiB.
     pub log_bytes: u64,
+    /// Size of the files of the log that are made ready when it is opened, in bytes, half as much again: a
+    /// sync of what is written over others' place is quicker. Files are then used again, not removed, as
+    /// far as `log_bytes` and half as much again go. Zero for none.
+    ///
+    /// Default: 64 MiB.
+    pub log_ready_bytes: u64,
     /// How often the engine is made durable, for the log to forget what it has: what was written since is
     /// done again at the next start. Zero for only when half of `log_bytes` were written.
     ///
@@ -56,7 +67,7 @@ pub struct Options {
     /// Free space on the volume below which writes are refused, in bytes, 0 for none: the engine
     /// needs room to flush and compact, and gives up for good where it finds none. Deletes are taken
     /// until three quarters of it are left. `None` is for 2 GiB, of a small store less: twice its
-    /// sorted files, four write buffers and two files of the log.
+    /// sorted files, four write buffers, the backlog and two files of the log.
     ///
     /// Default: `None`.
     pub reserve_bytes: Option<u64>,
@@ -93,9 +104,11 @@ impl Default for Options {
             groups: 1,
             cache_bytes: 256 << 20,
             write_buffer_bytes: 32 << 20,
+            backlog_bytes: 16 << 20,
             journal_bytes: 128 << 20,
             log_file_bytes: 32 << 20,
             log_bytes: 128 << 20,
+            log_ready_bytes: 64 << 20,
             checkpoint_every: Duration::from_secs(5),
             read_threads: cores.clamp(2, 8),
             batch_commands: 4096,

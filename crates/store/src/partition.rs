@@ -20,7 +20,7 @@ pub(crate) struct Partition {
     /// By this number, drawn at random with each opening, a node knows its own entries again.
     pub(crate) proposer: u64,
     pub(crate) proposals: Proposals,
-    /// What the thread that proposes has in hand.
+    /// What who proposes has in hand.
     pub(crate) proposing: Hand,
     /// Of a node among others: reads, until it is known who may answer them.
     pub(crate) asked: Asked,

@@ -19,7 +19,7 @@ use crate::placement::GroupId;
 #[derive(Debug)]
 pub(crate) struct Proposals {
     group: GroupId,
-    /// Rung when the thread that proposes can go on.
+    /// Rung when who proposes can go on.
     bell: Arc<Bell>,
     inner: Mutex<Inner>,
 }
@@ -33,7 +33,7 @@ struct Inner {
     returned: BTreeMap<u64, Vec<Command>>,
     /// How many may be proposed before the first is done.
     room: usize,
-    /// The thread that proposes was called, and will look.
+    /// Who proposes was called, and will look.
     called: bool,
     /// It does not want to be called for a while.
     paused: bool,
@@ -92,7 +92,7 @@ impl Proposals {
         None
     }
 
-    /// The thread that proposes has come: it is called anew for what comes from now on.
+    /// Who proposes has come: it is called anew for what comes from now on.
     pub(crate) fn attend(&self) {
         self.inner.lock().called = false;
     }
@@ -214,7 +214,7 @@ impl Proposals {
         self.inner.lock().proposed.is_empty()
     }
 
-    /// From now on the thread that proposes is not called.
+    /// From now on who proposes is not called.
     pub(crate) fn pause(&self) {
         self.inner.lock().paused = true;
     }
@@ -266,7 +266,7 @@ impl Proposals {
         }
     }
 
-    /// Calls the thread that proposes, unless it was called or can do nothing.
+    /// Calls who proposes, unless it was called or can do nothing.
     fn call(&self, mut inner: MutexGuard<'_, Inner>) {
         if !inner.called && !inner.paused && inner.can_go_on() {
             inner.called = true;
@@ -307,17 +307,18 @@ mod tests {
 
     use super::*;
     use crate::pending::Ticket;
+    use crate::tests::block_on;
 
     fn command() -> Command {
         Command::op(b"k", 0, &Op::Fetch(Fetch::GET), 1, Ticket::new().0).of_group(7)
     }
 
-    /// For which group the thread is called, 0 for none.
+    /// For which group it is called, 0 for none.
     fn called(bell: &Bell) -> GroupId {
         bell.ring(0);
-        let group = bell.wait();
+        let group = block_on(Box::pin(bell.wait()));
         if group != 0 {
-            assert_eq!(bell.wait(), 0, "it was called once");
+            assert_eq!(block_on(Box::pin(bell.wait())), 0, "it was called once");
         }
         group
     }

@@ -1,4 +1,4 @@
-//! The thread that gathers commands into entries, and proposes them to their groups.
+//! What gathers commands into entries, and proposes them to their groups.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ use crate::replica::{Part, Replica};
 use crate::reply;
 use crate::shared::Shared;
 
-/// The thread that gathers commands into entries, and proposes them to their groups, or forwards them
-/// to the nodes that may.
+/// What gathers commands into entries, and proposes them to their groups, or forwards them to the nodes
+/// that may.
 ///
 /// What an entry comes to, and whether it does, is known when the group's history brings it back to
 /// the machine, which answers. Of each group one is on its way at a time, and the next gathers all that
@@ -73,31 +73,32 @@ impl Proposer {
     }
 
     /// Proposes until all groups are closed, nothing waits, and all that was proposed is done.
-    pub(crate) fn run(self) {
+    pub(crate) async fn run(self) {
         let ways = &self.shared.ways;
         let mut courses: Vec<_> = ways.partitions().iter().map(Course::new).collect();
         let mut open = courses.len();
         while open > 0 {
             // Groups are numbered from 1 on.
-            let at = usize::try_from(ways.proposing.wait().saturating_sub(1)).unwrap_or(usize::MAX);
+            let at = usize::try_from(ways.proposing.wait().await.saturating_sub(1));
+            let at = at.unwrap_or(usize::MAX);
             let Some(course) = courses.get_mut(at) else { continue };
-            if !self.go_on(course) {
+            if !self.go_on(course).await {
                 open -= 1;
             }
         }
     }
 
     /// Goes on with a group that has called. `false` once it has come to its end.
-    fn go_on(&self, course: &mut Course) -> bool {
+    async fn go_on(&self, course: &mut Course) -> bool {
         course.partition.proposals.attend();
         match std::mem::replace(&mut course.halt, Halt::None) {
             Halt::None => {}
             Halt::Again(commands) => {
-                self.send(course, commands);
+                self.send(course, commands).await;
                 return true;
             }
             Halt::Behind(reign) => {
-                self.lead_on(course, reign);
+                self.lead_on(course, reign).await;
                 return true;
             }
             Halt::Confirmed(why, mut confirmed) => {
@@ -116,7 +117,7 @@ impl Proposer {
                 course.follows = 0;
                 self.halt(course, Halt::Again(commands), PAUSE);
             }
-            Next::Gathered(commands) => self.send(course, commands),
+            Next::Gathered(commands) => self.send(course, commands).await,
             Next::Nothing => {}
             Next::Ended => return false,
         }
@@ -135,7 +136,7 @@ impl Proposer {
     }
 
     /// Sends commands to who leads, but for those that have waited too long.
-    fn send(&self, course: &mut Course, mut commands: Vec<Command>) {
+    async fn send(&self, course: &mut Course, mut commands: Vec<Command>) {
         let (now, patience) = (Instant::now(), self.groups.patience());
         let late = commands.extract_if(.., |command| command.is_late(now, patience)).collect();
         self.fail(late, failure::NO_LEADER);
@@ -171,7 +172,7 @@ impl Proposer {
             return;
         }
         match part {
-            Part::Leads(reign) => self.lead(course, commands, reign),
+            Part::Leads(reign) => self.lead(course, commands, reign).await,
             Part::Follows(reign) => self.forward(course, commands, reign),
             Part::Waits => {
                 course.number += 1;
@@ -194,7 +195,7 @@ impl Proposer {
     }
 
     /// Proposes what is admitted here.
-    fn lead(&self, course: &mut Course, mut commands: Vec<Command>, reign: Reign) {
+    async fn lead(&self, course: &mut Course, mut commands: Vec<Command>, reign: Reign) {
         let now = self.shared.clock.now();
         for command in &mut commands {
             command.judge_anew(now);
@@ -205,12 +206,12 @@ impl Proposer {
             hand.wait_for_background();
             self.halt(course, Halt::Behind(reign), BACKGROUND_PAUSE);
         } else {
-            self.propose(course, reign);
+            self.propose(course, reign).await;
         }
     }
 
     /// Proposes what is in hand once a commit would not wait. What was given up meanwhile is not done.
-    fn lead_on(&self, course: &mut Course, reign: Reign) {
+    async fn lead_on(&self, course: &mut Course, reign: Reign) {
         // The keeper notices an engine that will not catch up.
         let is_behind = self.shared.storage.is_behind() && !self.shared.health.is_poisoned();
         if is_behind || course.partition.proposals.is_held() {
@@ -224,7 +225,7 @@ impl Proposer {
                 flight.write_done(&command, &self.shared.ways);
             }
         }
-        self.propose(course, reign);
+        self.propose(course, reign).await;
         if let Halt::None = course.halt {
             // What came meanwhile has called nobody.
             course.partition.proposals.resume();
@@ -232,7 +233,7 @@ impl Proposer {
     }
 
     /// Proposes all that is in hand, as far as it is admitted.
-    fn propose(&self, course: &mut Course, reign: Reign) {
+    async fn propose(&self, course: &mut Course, reign: Reign) {
         let (shared, partition) = (&self.shared, &course.partition);
         partition.proposing.wait();
         let admission = shared.health.admission(shared.storage.room().ok());
@@ -243,16 +244,12 @@ impl Proposer {
         if let Admission::Nothing(why) = admission {
             return self.refuse_when_known(course, why);
         }
-        let begun = partition.proposing.begun();
-        if begun.is_empty() {
+        if partition.proposing.begun().is_empty() {
             return;
         }
         course.number += 1;
         let number = course.number;
-        let proposal = Proposal { proposer: partition.proposer, number };
-        shared.counters.largest_batch.raise(begun.len() as u64);
-        let entry = entry::encode(proposal, admission, begun.iter().map(Command::asked));
-        drop(begun);
+        let entry = self.entry(partition, number, admission);
         let mut commands = Vec::new();
         partition.proposing.take(usize::MAX, &mut commands);
         let patience = self.groups.left(&commands);
@@ -272,10 +269,18 @@ impl Proposer {
                 }
                 answers.wake();
             }
-            Some(entry) => replica.propose(entry, reign, patience, lost),
+            Some(entry) => replica.propose(entry, reign, patience, lost).await,
             // None of ours is such.
             None => lost(Unproposed::NotLeader(None)),
         }
+    }
+
+    /// The entry of this number with all that is in hand, if that can be written.
+    fn entry(&self, partition: &Partition, number: u64, admission: Admission) -> Option<Bytes> {
+        let begun = partition.proposing.begun();
+        self.shared.counters.largest_batch.raise(begun.len() as u64);
+        let proposal = Proposal { proposer: partition.proposer, number };
+        entry::encode(proposal, admission, begun.iter().map(Command::asked))
     }
 
     /// What is to be done when a proposal is lost.

@@ -103,9 +103,9 @@ impl Replica {
         }
     }
 
-    /// Proposes an entry in this reign, behind all that was proposed before. `lost` is told, on another
-    /// thread, if the machine will not do it, or may not, or has not after so long.
-    pub(crate) fn propose(
+    /// Proposes an entry in this reign, behind all that was proposed before. `lost` is told if the machine
+    /// will not do it, or may not, or has not after so long.
+    pub(crate) async fn propose(
         &self,
         entry: Bytes,
         reign: Reign,
@@ -113,7 +113,7 @@ impl Replica {
         lost: impl FnOnce(Unproposed) + Send + 'static,
     ) {
         let mut lost = Lost(Some(lost));
-        match self.runtime.block_on(self.group.propose(entry, reign)) {
+        match self.group.propose(entry, reign).await {
             Ok(done) => {
                 drop(self.runtime.spawn(async move {
                     match timeout(patience, done).await {

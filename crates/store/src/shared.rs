@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use larder_protocol::Seconds;
@@ -28,8 +27,6 @@ pub(crate) struct Shared {
     /// Where the engine's files are, for errors.
     pub(crate) path: PathBuf,
     pub(crate) storage: Box<dyn Storage>,
-    /// Held by who commits: of several, all but one would find the engine behind too late.
-    pub(crate) committing: Mutex<()>,
     pub(crate) ways: Arc<Ways>,
     /// One for each reading thread.
     pub(crate) reading: Vec<Hand>,
@@ -79,33 +76,17 @@ impl Shared {
         Err(told)
     }
 
-    /// Has the engine keep changes of a group, and how far they are done, as soon as it can.
-    pub(crate) fn commit(
-        &self,
-        group: GroupId,
-        changes: &[(&[u8], Option<Bytes>)],
-        kept: Option<&Kept>,
-    ) -> Result<(), Error> {
-        let _alone = self.committing.lock();
-        // Who proposes has waited, but not who repeats what the log has.
-        while self.storage.is_behind() {
-            self.storage.check()?;
-            std::thread::sleep(BACKGROUND_PAUSE);
-        }
-        self.storage.commit(group, changes, kept)
-    }
-
     /// Takes all items of a group away, and leaves `kept` in their place. After a crash, and until the
     /// engine is made durable, some of them may be there, and what was kept before.
     pub(crate) fn erase(&self, group: GroupId, kept: Option<&Kept>) -> Result<(), Error> {
-        self.commit(group, &[], kept)?;
+        self.storage.commit(group, &[], kept)?;
         loop {
             let slice = self.storage.scan(group, &[], SLICE)?;
             if slice.is_empty() {
                 return Ok(());
             }
             let removals: Vec<_> = slice.iter().map(|(key, _)| (&key[..], None)).collect();
-            self.commit(group, &removals, kept)?;
+            self.storage.commit(group, &removals, kept)?;
         }
     }
 }
@@ -130,4 +111,3 @@ impl Clock {
 
 /// Items that are taken away together.
 const SLICE: usize = 1000;
-const BACKGROUND_PAUSE: Duration = Duration::from_millis(2);

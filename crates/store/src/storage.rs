@@ -1,5 +1,7 @@
 //! The narrow seam to what keeps bytes on disk. Only `storage::lsm` knows which engine that is.
 
+mod backlog;
+mod buffered;
 mod journals;
 mod lsm;
 mod rows;
@@ -13,8 +15,9 @@ use crate::error::Error;
 use crate::placement::GroupId;
 use crate::state::Kept;
 
+pub(crate) use buffered::Buffered;
 pub(crate) use lsm::Lsm;
-pub(crate) use rows::{Cached, Rows};
+pub(crate) use rows::Rows;
 
 /// Keeps records by key, those of each group by themselves. Any call may block for long: only the
 /// store's own threads make it.
@@ -28,7 +31,8 @@ pub(crate) trait Storage: Send + Sync + 'static {
     /// Makes `changes` of a group and what is kept with them seen, all or nothing; with `None` nothing
     /// is kept any more. After a crash they may be
     /// gone until [`persist`](Self::persist) has returned, but what was committed later is then gone
-    /// too. After an error nothing may be committed any more. Not to be called while it is behind.
+    /// too. After an error nothing may be committed any more. Waits while it
+    /// is behind.
     fn commit(
         &self,
         group: GroupId,

@@ -40,7 +40,7 @@ use crate::slots::SLOTS;
 use crate::state::Kept;
 use crate::stats::{Counters, GroupStats, Stats};
 use crate::stop::Stop;
-use crate::storage::{self, Cached, Lsm, Rows, Storage};
+use crate::storage::{self, Buffered, Lsm, Rows, Storage};
 use crate::watchdog::Watchdog;
 use crate::ways::Ways;
 
@@ -64,7 +64,7 @@ pub struct Store {
     confirmer: Option<JoinHandle<()>>,
     keeper: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
-    proposer: Option<JoinHandle<()>>,
+    proposer: Option<task::JoinHandle<()>>,
     watchdog: Option<JoinHandle<()>>,
     stop_watchdog: Arc<Stop>,
 }
@@ -127,12 +127,12 @@ impl Store {
     }
 
     /// As [`open`](Self::open) or [`open_among`](Self::open_among), with something between the threads
-    /// and the engine, and another log.
+    /// and the storage, and another log.
     pub(crate) fn open_on(
         path: &Path,
         options: Options,
         place: impl FnOnce(&Locked, &Runtime) -> Result<Option<Place>, Error>,
-        wrap: impl FnOnce(Lsm) -> Box<dyn Storage>,
+        wrap: impl FnOnce(Buffered) -> Box<dyn Storage>,
         open_log: impl FnOnce(&Path, LogOptions) -> Result<Log, LogError>,
     ) -> Result<Self, Error> {
         let runtime = Builder::new_multi_thread()
@@ -145,6 +145,10 @@ impl Store {
         let place = place(&locked, &runtime)?;
         let wanted = place.as_ref().and_then(Place::groups).unwrap_or(options.groups);
         let (directory, found) = locked.open(wanted.clamp(1, SLOTS))?;
+        // Of several groups it is one sync for all of them that a thread of its own makes.
+        let one_thread = place.is_none() && directory.groups() == 1;
+        let open_log =
+            |path: &Path, of: LogOptions| open_log(path, LogOptions { one_thread, ..of });
         let opened = match &found {
             Found::Store { seats, watermarks, .. } => {
                 Self::open_found(&directory, seats, watermarks, &options, open_log)?
@@ -160,8 +164,12 @@ impl Store {
             }
         };
         let Opened { storage, log, seats, kept } = opened;
+        let rows = Arc::new(Rows::new(directory.groups(), options.row_bytes()));
+        let (data, limit) = (directory.data(), options.backlog_bytes);
+        let storage = Buffered::new(storage, Arc::clone(&rows), &data, limit)
+            .map_err(Error::io("start the threads of", path))?;
         let opened = Opened { storage: wrap(storage), log, seats, kept };
-        Self::start(directory, &found, opened, options, place, runtime)
+        Self::start(directory, &found, opened, rows, options, place, runtime)
     }
 
     /// Opens what was in use before, and leaves it as it was if that fails.
@@ -231,6 +239,7 @@ impl Store {
         let log_options = LogOptions {
             file_bytes: options.log_file_bytes,
             disk_bytes: options.log_bytes,
+            ready_bytes: options.log_ready_bytes,
             ..LogOptions::default()
         };
         let log = open_log(&path, log_options).map_err(Error::Log)?;
@@ -380,6 +389,7 @@ impl Store {
         directory: Directory,
         found: &Found,
         opened: Opened<Box<dyn Storage>>,
+        rows: Arc<Rows>,
         options: Options,
         place: Option<Place>,
         runtime: Runtime,
@@ -402,13 +412,10 @@ impl Store {
                 }
             }
         }
-        let rows = Arc::new(Rows::new(options.row_bytes()));
-        let storage = Box::new(Cached::new(storage, Arc::clone(&rows)));
         let at_hand = place.is_none().then(|| Arc::new(AtHand::new(rows, Arc::clone(&ways))));
         let shared = Arc::new(Shared {
             path: path.clone(),
             storage,
-            committing: Mutex::default(),
             ways,
             reading: (0..options.read_threads.max(1)).map(|_| Hand::new()).collect(),
             clock: Arc::new(Clock::default()),
@@ -509,8 +516,15 @@ impl Store {
             let confirmer = Confirmer::new(Arc::clone(shared), Arc::clone(&self.groups));
             self.confirmer = Some(spawn("store-confirmer", Box::new(move || confirmer.run()))?);
         }
-        let proposer = Proposer::new(Arc::clone(shared), Arc::clone(&self.groups));
-        self.proposer = Some(spawn("store-proposer", Box::new(move || proposer.run()))?);
+        let proposer = Proposer::new(Arc::clone(shared), Arc::clone(&self.groups)).run();
+        let runtime = self.groups.runtime().clone();
+        self.proposer = Some(if shared.is_among_others() {
+            // It may wait for the disk, and consensus for nothing.
+            let waiting = runtime.clone();
+            runtime.spawn_blocking(move || waiting.block_on(proposer))
+        } else {
+            runtime.spawn(proposer)
+        });
         let stop = Arc::clone(&self.stop);
         self.keeper = Some(spawn("store-keeper", Box::new(move || keeper.run(&stop)))?);
         Ok(())
@@ -538,7 +552,10 @@ impl Store {
         for partition in partitions {
             partition.proposals.close();
         }
-        self.proposer.take().into_iter().for_each(join);
+        if let Some(proposer) = self.proposer.take() {
+            // It has panicked, if anything.
+            let _ = runtime.block_on(proposer);
+        }
         if let Some(Serving { stop, task }) = self.serving.take() {
             drop(stop);
             // It has panicked, if anything.

@@ -180,7 +180,7 @@ impl Watchdog {
     }
 }
 
-/// Tells all who wait for the thread that proposes, unless it has gone on. If it waits for the disk it
+/// Tells all who wait for who proposes, unless it has gone on. If it waits for the disk it
 /// does so for all groups; if it waits until compaction has caught up it goes on with others meanwhile.
 fn refuse_in_hand(shared: &Shared, partition: &Partition, sight: Sight, refusals: &mut Refusals) {
     let Some(begun) = partition.proposing.still(sight) else { return };

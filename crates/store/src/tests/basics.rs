@@ -13,6 +13,7 @@ pub(super) fn small() -> Options {
     Options {
         groups: 1,
         cache_bytes: 8 << 20,
+        log_ready_bytes: 0,
         read_threads: 2,
         reserve_bytes: Some(0),
         ..Options::default()

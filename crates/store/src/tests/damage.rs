@@ -16,7 +16,8 @@ const VALUE: &str = "a value of some length";
 /// A store of 50 keys, each written with a batch of its own, that was closed.
 fn written() -> (TempDir, PathBuf) {
     let place = TempDir::new().unwrap();
-    let store = open(&place);
+    let options = Options { backlog_bytes: 0, ..small() };
+    let store = Store::open(place.path().join("store"), options).unwrap();
     let mut session = store.session();
     for number in 0..50 {
         set(&mut session, &format!("key{number}"), VALUE, NOW);

@@ -15,7 +15,7 @@ use super::basics::small;
 use crate::place::alone;
 use crate::placement::GroupId;
 use crate::state::Kept;
-use crate::storage::{Items, Keys, Lsm, Storage, Usage, Visit};
+use crate::storage::{Buffered, Items, Keys, Storage, Usage, Visit};
 use crate::{Error, Options, Store};
 
 /// What goes wrong, changed while the store runs.
@@ -107,7 +107,7 @@ impl Drop for Held {
 }
 
 struct Faulty {
-    inner: Lsm,
+    inner: Buffered,
     faults: Arc<Faults>,
 }
 
@@ -212,16 +212,22 @@ pub(super) fn faulty_in(place: &Path, change: impl FnOnce(&mut Options)) -> (Sto
     let (held, wrap) = faults();
     let hang_after = Duration::ZERO;
     // Each read asks the engine.
-    let cache_bytes = 0;
-    let mut options =
-        Options { cache_bytes, reserve_bytes: Some(100), sweep_per_sec: 0, hang_after, ..small() };
+    let (cache_bytes, backlog_bytes) = (0, 0);
+    let mut options = Options {
+        cache_bytes,
+        backlog_bytes,
+        reserve_bytes: Some(100),
+        sweep_per_sec: 0,
+        hang_after,
+        ..small()
+    };
     change(&mut options);
     let path = place.join("store");
     (Store::open_on(&path, options, alone, wrap, Log::open).unwrap(), held)
 }
 
 /// What goes wrong, and how to put it between a store and its engine.
-pub(super) fn faults() -> (Held, impl FnOnce(Lsm) -> Box<dyn Storage>) {
+pub(super) fn faults() -> (Held, impl FnOnce(Buffered) -> Box<dyn Storage>) {
     let faults = Arc::new(Faults { room: AtomicU64::new(1000), ..Faults::default() });
     let held = Held(Arc::clone(&faults));
     (held, |inner| Box::new(Faulty { inner, faults }))

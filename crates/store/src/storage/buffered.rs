@@ -1,0 +1,224 @@
+//! An engine behind rows in memory, and the thread that gives it what is done.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+
+use super::backlog::Changes;
+use super::{Items, Keys, Rows, Storage, Usage, Visit};
+use crate::error::Error;
+use crate::placement::GroupId;
+use crate::state::Kept;
+
+/// An engine behind rows in memory, which is given what is done a while later, sorted and each key once:
+/// that costs it less, and nobody waits for it. After a crash it is done again from the log, as is what
+/// the engine had not synced.
+///
+/// An error of the engine shows with the next commit, or the next check. What it has not taken is seen
+/// on.
+pub(crate) struct Buffered {
+    inner: Arc<Inner>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Inner {
+    engine: Box<dyn Storage>,
+    rows: Arc<Rows>,
+    path: PathBuf,
+    /// Bytes that may be to be given; who adds more gives them at once.
+    limit: u64,
+    /// Held by who gives. Of several, all but one would find the engine behind too late.
+    giving: Mutex<()>,
+    /// Why the engine takes no more.
+    failed: OnceLock<String>,
+    closed: Mutex<bool>,
+    called: Condvar,
+}
+
+impl Buffered {
+    /// One whose engine has its files in `path`, and is to be given at most `limit` bytes; 0 for nothing,
+    /// each commit then reaches the engine.
+    pub(crate) fn new(
+        engine: impl Storage,
+        rows: Arc<Rows>,
+        path: &Path,
+        limit: u64,
+    ) -> io::Result<Self> {
+        let inner = Arc::new(Inner {
+            engine: Box::new(engine),
+            rows,
+            path: path.to_owned(),
+            limit,
+            giving: Mutex::default(),
+            failed: OnceLock::new(),
+            closed: Mutex::default(),
+            called: Condvar::new(),
+        });
+        let giver = Arc::clone(&inner);
+        let thread = thread::Builder::new().name("store-giver".to_owned());
+        let thread = Some(thread.spawn(move || giver.run())?);
+        Ok(Self { inner, thread })
+    }
+}
+
+impl Inner {
+    /// Gives from time to time, until it is closed or the engine takes no more.
+    fn run(&self) {
+        let mut closed = self.closed.lock();
+        while !*closed {
+            if self.rows.backlog() == 0 {
+                self.called.wait(&mut closed);
+                continue;
+            }
+            if self.rows.backlog() < self.much() {
+                self.called.wait_for(&mut closed, PAUSE);
+            }
+            if *closed {
+                return;
+            }
+            drop(closed);
+            if self.give().is_err() {
+                return;
+            }
+            closed = self.closed.lock();
+        }
+    }
+
+    /// With so many bytes to be given the thread waits no longer.
+    fn much(&self) -> u64 {
+        self.limit / 4
+    }
+
+    /// Gives the engine all that was done before.
+    fn give(&self) -> Result<(), Error> {
+        let _alone = self.giving.lock();
+        self.check()?;
+        for group in self.rows.groups() {
+            let Some(changes) = self.rows.seal(group) else { continue };
+            if let Err(error) = self.give_some(group, &changes) {
+                let _ = self.failed.set(error.to_string());
+                return Err(error);
+            }
+            self.rows.given(group, &changes);
+        }
+        Ok(())
+    }
+
+    fn give_some(&self, group: GroupId, changes: &Changes) -> Result<(), Error> {
+        while self.engine.is_behind() {
+            self.engine.check()?;
+            thread::sleep(BACKGROUND_PAUSE);
+        }
+        let mut rows: Vec<_> =
+            changes.rows.iter().map(|(key, row)| (&**key, row.clone())).collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        self.engine.commit(group, &rows, changes.kept.as_ref())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        match self.failed.get() {
+            None => Ok(()),
+            Some(why) => {
+                let source = io::Error::other(format!("an earlier write failed: {why}"));
+                Err(Error::io("write the files in", &self.path)(source))
+            }
+        }
+    }
+}
+
+impl Storage for Buffered {
+    fn read(&self, group: GroupId, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let Inner { engine, rows, .. } = &*self.inner;
+        match rows.look(group, key) {
+            Ok(row) => Ok(row),
+            Err(seals) => {
+                let row = engine.read(group, key)?;
+                rows.keep(group, key, &row, seals);
+                Ok(row)
+            }
+        }
+    }
+
+    fn kept(&self, group: GroupId) -> Result<Kept, Error> {
+        self.inner.give()?;
+        self.inner.engine.kept(group)
+    }
+
+    fn commit(
+        &self,
+        group: GroupId,
+        changes: &[(&[u8], Option<Bytes>)],
+        kept: Option<&Kept>,
+    ) -> Result<(), Error> {
+        let inner = &*self.inner;
+        inner.check()?;
+        let Some(before) = inner.rows.change(group, changes, kept) else {
+            return Err(Error::Member { detail: format!("there is no group {group}") });
+        };
+        let now = inner.rows.backlog();
+        if now > inner.limit {
+            return inner.give();
+        }
+        if before == 0 || (before < inner.much() && now >= inner.much()) {
+            // It has looked, and waits, or will look.
+            drop(inner.closed.lock());
+            inner.called.notify_one();
+        }
+        Ok(())
+    }
+
+    fn persist(&self) -> Result<(), Error> {
+        self.inner.give()?;
+        self.inner.engine.persist()
+    }
+
+    fn whole(&self, group: GroupId) -> Result<(Kept, Items), Error> {
+        self.inner.give()?;
+        self.inner.engine.whole(group)
+    }
+
+    fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.inner.give()?;
+        self.inner.engine.walk(group, keys, visit)
+    }
+
+    fn room(&self) -> Result<u64, Error> {
+        self.inner.engine.room()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.inner.check()?;
+        self.inner.engine.check()
+    }
+
+    /// While there is room it can be given later.
+    fn is_behind(&self) -> bool {
+        let Inner { engine, rows, limit, .. } = &*self.inner;
+        rows.backlog() >= limit / 2 && engine.is_behind()
+    }
+
+    fn usage(&self) -> Usage {
+        self.inner.engine.usage()
+    }
+}
+
+impl Drop for Buffered {
+    fn drop(&mut self) {
+        *self.inner.closed.lock() = true;
+        self.inner.called.notify_one();
+        // It has panicked, if anything: then nothing more was given.
+        self.thread.take().into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// For so long changes gather before they are given.
+const PAUSE: Duration = Duration::from_millis(10);
+const BACKGROUND_PAUSE: Duration = Duration::from_millis(2);
+
+#[cfg(test)]
+mod tests;
