@@ -12,7 +12,7 @@
 //! - `group`, `state`: one group's log as openraft uses it, and what of it is in memory
 //! - `queue`, `writer`: how writes reach the disk; `keeper`: what else is to be done from time to time
 //! - `shared`: what the threads and the groups share, and that a failure is for good
-//! - `engine`: the seam to raft-engine
+//! - `engine`: the seam to raft-engine; `cuts`: what that cuts off as it opens its files
 //! - `directory`: whose the directory is, who has it open, how far it was durable
 //! - `record`: entries and values as bytes
 //!
@@ -20,7 +20,7 @@
 //!
 //! | name | what |
 //! |---|---|
-//! | `LARDER` | that this is a log, its format, and the number of a write that was durable then |
+//! | `LARDER` | that this is a log, its format, the number of a write that was durable then, and `copying` while entries are copied from old files |
 //! | `data/` | raft-engine's files, version 2, not compressed; a group's id is its region |
 //!
 //! raft-engine checksums each batch. An unknown version is refused. An entry is a protobuf
@@ -48,6 +48,7 @@
 //!
 //! Always: purged < first <= committed <= last, as far as they are there.
 
+mod cuts;
 mod directory;
 mod engine;
 mod group;

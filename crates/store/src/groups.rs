@@ -272,7 +272,7 @@ impl Groups {
             Some(others) => Replica::open_among(others, seat, group, applier, log, &views, runtime),
         };
         let machine = Ended(Mutex::new(end));
-        let replica = replica.map_err(Error::io("go on with the log of", &self.shared.path))?;
+        let replica = replica.map_err(Error::io("go on with", &self.directory.log()))?;
         let replica = Arc::new(replica);
         self.reception.add(group, replica.group());
         self.hosted.write().insert(group, Hosted { replica, machine });

@@ -1,5 +1,6 @@
 //! The narrow seam to what keeps bytes on disk. Only `storage::lsm` knows which engine that is.
 
+mod archive;
 mod backlog;
 mod buffered;
 mod journals;

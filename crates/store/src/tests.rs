@@ -8,6 +8,7 @@ mod faulty;
 mod groups;
 mod hanging;
 mod histories;
+mod kinds;
 mod log;
 mod membership;
 mod model;

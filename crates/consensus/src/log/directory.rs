@@ -15,6 +15,8 @@ pub(crate) struct Directory {
     path: PathBuf,
     /// The number of a write that was durable when this was opened.
     pub(crate) watermark: u64,
+    /// Whether the engine was about to copy entries when this was noted last.
+    pub(crate) copying: bool,
     lock: File,
 }
 
@@ -30,8 +32,8 @@ impl Directory {
         // in a directory that is not ours.
         let lock = File::open(&path).map_err(Error::io("open", &path))?;
         acquire(&lock, &path)?;
-        let mut directory = Self { path, watermark: 0, lock };
-        directory.watermark = directory.look()?;
+        let mut directory = Self { path, watermark: 0, copying: false, lock };
+        (directory.watermark, directory.copying) = directory.look()?;
         Ok(directory)
     }
 
@@ -54,10 +56,21 @@ impl Directory {
     ///
     /// An older note is as true as a newer one, so the rename need not be durable itself.
     pub(crate) fn note(&self, watermark: u64) -> Result<(), Error> {
+        self.replace(watermark, "")
+    }
+
+    /// As that, and that the engine is about to copy entries, durably: until it is noted that it is not,
+    /// what it copied may end unfinished.
+    pub(crate) fn note_copying(&self, watermark: u64) -> Result<(), Error> {
+        self.replace(watermark, COPYING)?;
+        sync(&self.path)
+    }
+
+    fn replace(&self, watermark: u64, copying: &str) -> Result<(), Error> {
         let path = self.path.join(MARKER);
         let new = self.path.join(MARKER_NEW);
         let mut file = File::create(&new).map_err(Error::io("create", &new))?;
-        write!(file, "{HEAD}{FORMAT}\nwatermark {watermark}\n")
+        write!(file, "{HEAD}{FORMAT}\nwatermark {watermark}\n{copying}")
             .map_err(Error::io("write", &new))?;
         file.sync_all().map_err(Error::io("sync", &new))?;
         fs::rename(&new, &path).map_err(Error::io("move", &new))
@@ -77,14 +90,14 @@ impl Directory {
         Ok(files.flatten().flat_map(|file| file.metadata()).map(|file| file.len()).sum())
     }
 
-    fn look(&self) -> Result<u64, Error> {
+    fn look(&self) -> Result<(u64, bool), Error> {
         let marker = self.path.join(MARKER);
         let bytes = match fs::read(&marker) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.refuse_foreign()?;
                 self.note(0)?;
                 sync(&self.path)?;
-                return Ok(0);
+                return Ok((0, false));
             }
             other => other.map_err(Error::io("read", &marker))?,
         };
@@ -98,9 +111,10 @@ impl Directory {
                 return Err(Error::corrupt(&marker, "it does not say \"larder log\" and a format"));
             }
         }
+        let (rest, copying) = rest.strip_suffix(COPYING).map_or((rest, false), |rest| (rest, true));
         let watermark = rest.strip_prefix("watermark ").and_then(|rest| rest.strip_suffix('\n'));
         watermark
-            .and_then(|number| number.parse().ok())
+            .and_then(|number| Some((number.parse().ok()?, copying)))
             .ok_or_else(|| Error::corrupt(&marker, "it does not say how far the log was durable"))
     }
 
@@ -137,6 +151,7 @@ fn sync(directory: &Path) -> Result<(), Error> {
 const MARKER: &str = "LARDER";
 const MARKER_NEW: &str = "LARDER.new";
 const HEAD: &str = "larder log\nformat ";
+const COPYING: &str = "copying\n";
 const DATA: &str = "data";
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(25);
@@ -156,6 +171,14 @@ mod tests {
         assert_eq!(Directory::open(&path).unwrap().watermark, 7);
         let text = fs::read_to_string(path.join(MARKER)).unwrap();
         assert_eq!(text, "larder log\nformat 1\nwatermark 7\n");
+        let directory = Directory::open(&path).unwrap();
+        assert!(!directory.copying);
+        directory.note_copying(8).unwrap();
+        drop(directory);
+        let directory = Directory::open(&path).unwrap();
+        assert_eq!((directory.watermark, directory.copying), (8, true));
+        let text = fs::read_to_string(path.join(MARKER)).unwrap();
+        assert_eq!(text, "larder log\nformat 1\nwatermark 8\ncopying\n");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use protobuf::well_known_types::BytesValue;
 use raft_engine::env::FileSystem;
 use raft_engine::{Config, LogBatch, ReadableSize, RecoveryMode};
 
+use super::cuts::{Careful, Cuts};
 use super::directory::Directory;
 use super::options::Options;
 use super::record::{self, NUMBER, Record, START, VOTE};
@@ -50,23 +51,28 @@ impl Disk {
             });
         }
         let config = config(&data, options)?;
-        let open = || raft_engine::Engine::open_with_file_system(config, Arc::new(file_system));
-        let engine = match guard(open) {
-            Ok(Ok(engine)) => engine,
-            Ok(Err(raft_engine::Error::Io(source))) => {
-                return Err(Error::io("open", &data)(source));
+        let cuts = Arc::new(Cuts::new(&data, directory.copying));
+        let file_system = Arc::new(Careful::new(file_system, &cuts));
+        let open = || raft_engine::Engine::open_with_file_system(config, file_system);
+        let opened = match guard(open) {
+            Ok(Ok(engine)) => {
+                let mut disk = Self { engine: Arc::new(engine), directory, found: 0 };
+                match disk.settle(&cuts) {
+                    Ok(()) => Ok(disk),
+                    Err(error) => {
+                        end(disk);
+                        Err(error)
+                    }
+                }
             }
-            Ok(Err(error)) => return Err(Error::corrupt(&data, error.to_string())),
-            Err(panic) => return Err(Error::corrupt(&data, panic)),
+            Ok(Err(raft_engine::Error::Io(source))) => Err(Error::io("open", &data)(source)),
+            Ok(Err(error)) => Err(Error::corrupt(&data, error.to_string())),
+            Err(panic) => Err(Error::corrupt(&data, panic)),
         };
-        let mut disk = Self { engine: Arc::new(engine), directory, found: 0 };
-        match disk.settle() {
-            Ok(()) => Ok(disk),
-            Err(error) => {
-                end(disk);
-                Err(error)
-            }
-        }
+        opened.map_err(|error| {
+            cuts.put_back();
+            cuts.refusal().unwrap_or(error)
+        })
     }
 
     /// Writes and syncs a batch. After an error it is not known what of it is there.
@@ -100,7 +106,13 @@ impl Disk {
                 Err(_) if tries < TRIES => tries += 1,
                 Err(error) => {
                     let detail = format!("entries {range:?} of group {group}: {error}");
-                    return Err(io::Error::other(detail));
+                    return Err(match error {
+                        raft_engine::Error::Corruption(_) => {
+                            let error = Error::corrupt(&self.directory.data(), detail);
+                            io::Error::new(io::ErrorKind::InvalidData, error)
+                        }
+                        _ => io::Error::other(detail),
+                    });
                 }
             }
         };
@@ -145,7 +157,7 @@ impl Disk {
         self.directory.keep();
     }
 
-    fn settle(&mut self) -> Result<(), Error> {
+    fn settle(&mut self, cuts: &Cuts) -> Result<(), Error> {
         let damaged = |error: io::Error| Error::corrupt(&self.directory.data(), error.to_string());
         let groups = self.engine.groups();
         for group in &groups {
@@ -160,6 +172,7 @@ impl Disk {
             let path = self.directory.path().to_owned();
             return Err(Error::Lost { path, wanted, found: self.found, groups });
         }
+        cuts.let_go();
         self.directory.sync()?;
         // What a process that was killed wrote may be there without being durable, and Raft would
         // count it as such. This is on the same file, so its sync is theirs.

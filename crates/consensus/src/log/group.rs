@@ -48,7 +48,9 @@ impl GroupLog {
         }
         let disk = shared.disk()?;
         let (state, first, leftover) = find(&disk, id).map_err(|error| {
-            Error::corrupt(&disk.directory.data(), format!("group {id}: {error}"))
+            error.downcast().unwrap_or_else(|error| {
+                Error::corrupt(&disk.directory.data(), format!("group {id}: {error}"))
+            })
         })?;
         let group = Arc::new(Group { id, state: Mutex::new(state) });
         let group = Arc::clone(shared.groups.lock().entry(id).or_insert(group));

@@ -60,18 +60,27 @@ impl Keeper {
         }
     }
 
-    pub(crate) fn purge(&self) {
-        if self.shared.failure().is_some() {
+    pub(crate) fn purge(&mut self) {
+        let bytes = self.disk.directory.disk_bytes().unwrap_or(u64::MAX);
+        if self.shared.failure().is_some() || bytes <= self.shared.options.disk_bytes {
             return;
         }
+        let synced = self.shared.synced();
+        if let Err(error) = self.disk.directory.note_copying(synced) {
+            warn!("{error}: until this succeeds, files are not removed");
+            return;
+        }
+        // The next note says that it is over, whatever has been written by then.
+        self.noted = 0;
         match self.disk.purge() {
             Ok(Ok(())) => {}
             // Nothing is removed before what is kept of it is durable elsewhere.
             Ok(Err(error)) => {
                 warn!("{}: files are not removed: {error}", self.shared.path.display());
             }
-            Err(panic) => self.shared.fail(&format!("removing files failed: {panic}")),
+            Err(panic) => return self.shared.fail(&format!("removing files failed: {panic}")),
         }
+        self.note();
     }
 
     fn measure(&self) {

@@ -1,6 +1,7 @@
 //! What a log promises, on disks of all sorts.
 
 mod basics;
+mod bytes;
 mod damage;
 mod faults;
 mod obstinate;

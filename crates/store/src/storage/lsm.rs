@@ -20,12 +20,13 @@ use std::io::ErrorKind;
 use std::ops::{Bound, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::journals::Journals;
-use super::{Items, Keys, Storage, Usage, Visit};
+use super::{Items, Keys, Storage, Usage, Visit, archive};
 use crate::error::Error;
 use crate::options::Options;
 use crate::placement::GroupId;
@@ -44,11 +45,13 @@ pub(crate) struct Lsm {
 impl Lsm {
     /// Opens the files in `path`, creating them if there are none.
     pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+        archive::check(path)?;
         let journals = Journals::look(path)?;
         let lsm = match Self::open_files(path, options) {
             Err(Error::Corrupt { .. }) if journals.cut()? => Self::open_files(path, options),
             opened => opened,
-        }?;
+        };
+        let lsm = lsm.map_err(|error| named(path, error))?;
         journals.check()?;
         Ok(lsm)
     }
@@ -105,7 +108,8 @@ impl Storage for Lsm {
 
     fn kept(&self, group: GroupId) -> Result<Kept, Error> {
         let found = guarded(&self.path, || self.records.get(prefix(STATE, group)));
-        self.decode(group, found.map_err(damage)?)
+        let found = found.map_err(|error| named(&self.path, damage(error)))?;
+        self.decode(group, found)
     }
 
     fn commit(
@@ -233,6 +237,18 @@ fn damage(error: Error) -> Error {
     }
 }
 
+/// Names the block that is damaged, if it is found soon, in place of the directory: who opens a store
+/// waits for it.
+fn named(path: &Path, error: Error) -> Error {
+    let begun = Instant::now();
+    match error {
+        Error::Corrupt { .. } => {
+            archive::find_damaged(path, &mut |_| begun.elapsed() < SOON).unwrap_or(error)
+        }
+        other => other,
+    }
+}
+
 fn gave_up(path: &Path) -> Error {
     let source = std::io::Error::other("an earlier write, flush or compaction failed");
     Error::Io { action: "write the files in", path: path.to_owned(), source }
@@ -285,5 +301,7 @@ const MAX_SEALED: usize = 3;
 const MAX_RUNS: usize = 16;
 /// How large the engine lets a sorted file become.
 const FILE_BYTES: u64 = 64 << 20;
+/// How long who opens a store waits to be told which block is damaged.
+const SOON: Duration = Duration::from_secs(10);
 const MIN_JOURNAL_BYTES: u64 = 64 << 20;
 const MIN_WRITE_BUFFER_BYTES: u64 = 1 << 20;

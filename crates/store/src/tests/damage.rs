@@ -28,7 +28,7 @@ fn written() -> (TempDir, PathBuf) {
 }
 
 /// All that is in a directory.
-fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(super) fn contents(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut contents = BTreeMap::new();
     for entry in fs::read_dir(path).unwrap() {
         let entry = entry.unwrap();

@@ -8,6 +8,7 @@ use larder_protocol::{Delete, Fetch, Op, Outcome};
 use tempfile::TempDir;
 
 use super::basics::{NOW, count, get, open, put, set, small, text};
+use super::damage::contents;
 use super::faulty::{Faults, faulty};
 use super::{block_on, ready};
 use crate::storage::{Lsm, Storage};
@@ -229,6 +230,31 @@ fn a_volume_that_fills_up_loses_nothing_that_was_answered() {
         assert!(matches!(read, Outcome::Hit(_)), "{key} of {stored}: {read:?}");
     }
     set(&mut session, "more", "v", NOW);
+}
+
+#[test]
+#[ignore = "mounts a file system: needs root, whom permissions do not bind"]
+fn a_volume_that_cannot_be_written_to_is_refused_and_said_so() {
+    let volume = Volume::new("size=200m");
+    let path = volume.0.path().join("store");
+    let store = Store::open(&path, small()).unwrap();
+    set(&mut store.session(), "k", "v", NOW);
+    store.close().unwrap();
+    let before = contents(&path);
+    volume.mount("remount,ro");
+    for _ in 0..2 {
+        let why = Store::open(&path, small()).unwrap_err().to_string();
+        assert!(why.contains(path.to_str().unwrap()), "{why}");
+        assert!(why.contains("Read-only file system"), "{why}");
+    }
+    let new = volume.0.path().join("new");
+    let why = Store::open(&new, small()).unwrap_err().to_string();
+    let wanted = format!("cannot create {}: Read-only file system", new.display());
+    assert!(why.starts_with(&wanted), "{why}");
+    volume.mount("remount,rw");
+    assert!(contents(&path) == before);
+    let store = Store::open(&path, small()).unwrap();
+    assert_eq!(get(&mut store.session(), "k", NOW).unwrap(), "v");
 }
 
 /// A small file system of its own.

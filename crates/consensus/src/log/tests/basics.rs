@@ -133,7 +133,7 @@ async fn what_was_truncated_and_copied_does_not_come_back_when_all_goes() {
     for purge in [false, true] {
         let place = tempfile::tempdir().unwrap();
         let log = Log::open_with(place.path(), small(), DefaultFileSystem).unwrap();
-        let keeper = Keeper::new(&log.shared).unwrap();
+        let mut keeper = Keeper::new(&log.shared).unwrap();
         let mut group = log.group(1).unwrap();
         append(&mut group, entries(1, 0..20)).await.unwrap();
         let mut other = log.group(2).unwrap();
@@ -244,7 +244,7 @@ async fn a_closed_log_is_let_go_whatever_is_left_of_it() {
 async fn what_is_purged_is_given_back_to_the_disk() {
     let place = tempfile::tempdir().unwrap();
     let log = Log::open_with(place.path(), small(), DefaultFileSystem).unwrap();
-    let keeper = Keeper::new(&log.shared).unwrap();
+    let mut keeper = Keeper::new(&log.shared).unwrap();
     let bytes = || log.shared.disk().unwrap().directory.disk_bytes().unwrap();
     // Its vote is in the first file.
     log.group(2).unwrap().save_vote(&Vote::new(5, 2)).await.unwrap();
@@ -273,7 +273,7 @@ async fn what_is_purged_is_given_back_to_the_disk() {
 async fn what_a_reader_looks_for_may_be_moved_or_removed_meanwhile() {
     let place = tempfile::tempdir().unwrap();
     let log = Log::open_with(place.path(), small(), DefaultFileSystem).unwrap();
-    let keeper = Keeper::new(&log.shared).unwrap();
+    let mut keeper = Keeper::new(&log.shared).unwrap();
     let mut group = log.group(1).unwrap();
     append(&mut group, entries(1, 0..1)).await.unwrap();
     let mut reader = group.get_log_reader().await;

@@ -110,7 +110,7 @@ async fn a_sync_that_fails_while_files_are_removed_is_for_good() {
     let place = tempfile::tempdir().unwrap();
     let faults = Faults::new(0);
     let log = on(&faults, place.path());
-    let keeper = Keeper::new(&log.shared).unwrap();
+    let mut keeper = Keeper::new(&log.shared).unwrap();
     let mut group = log.group(1).unwrap();
     log.group(2).unwrap().save_vote(&Vote::new(5, 2)).await.unwrap();
     for index in 0..100 {
