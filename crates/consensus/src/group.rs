@@ -214,7 +214,9 @@ impl Group {
         let metrics = metrics.borrow_watched();
         let (leader, vote) = (metrics.current_leader?, metrics.vote);
         let is_its = vote.committed && vote.leader_id.node_id == leader;
-        is_its.then_some(Reign { leader, term: vote.leader_id.term })
+        // Who takes part no longer hears of no other.
+        (is_its && metrics.running_state.is_ok())
+            .then_some(Reign { leader, term: vote.leader_id.term })
     }
 
     /// The index of the last entry that this node's machine has done.

@@ -10,7 +10,7 @@ use crate::types::{LogId, Types};
 /// How a group stands, as one of its nodes sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
-    /// Who leads, if that is known.
+    /// Who leads, if that is known: to a node that has stopped it is not.
     pub leader: Option<u64>,
     /// Of the last election that it knows of.
     pub term: u64,
@@ -41,7 +41,7 @@ impl Standing {
         let index = |id: &Option<LogId>| id.map_or(0, |id| id.index);
         let matched = metrics.replication.iter().flatten();
         Self {
-            leader: metrics.current_leader,
+            leader: metrics.current_leader.filter(|_| metrics.running_state.is_ok()),
             term: metrics.current_term,
             voters: members.membership().get_joint_config().clone(),
             learners: members.membership().learner_ids().collect(),

@@ -55,6 +55,9 @@ impl Confirmer {
     /// Sends reads to who may answer, but for those that have waited too long.
     fn send(&self, partition: &Arc<Partition>, mut reads: Vec<Command>, part: Part) {
         let shared = &self.shared;
+        if partition.is_left() {
+            self.groups.pass_on(partition.group);
+        }
         let (now, patience) = (Instant::now(), self.groups.patience());
         let late = reads.extract_if(.., |read| read.is_late(now, patience)).collect();
         fail(shared, late, failure::UNCONFIRMED);
@@ -83,6 +86,7 @@ impl Confirmer {
         for read in &mut reads {
             read.tenure = tenure;
         }
+        partition.share(!replica.leads_alone());
         if replica.leads_alone() {
             to_readers(&shared, reads);
             return partition.asked.round_over();
@@ -163,6 +167,14 @@ pub(crate) fn end(
             next = finish(shared, command, Some(closed), wakers).1;
         }
     }
+}
+
+/// Sends on a read that cannot be answered here: it begins anew, here or where it came from.
+pub(crate) fn pass_on(shared: &Shared, read: Command, wakers: &mut Vec<Waker>) {
+    if read.forwarded.is_some() {
+        return end(shared, read, Some(Outcome::Failed(failure::BOUNCED)), wakers);
+    }
+    ask_again(shared, vec![read]);
 }
 
 /// Has reads of a group begin anew.

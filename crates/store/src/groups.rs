@@ -17,6 +17,7 @@ use crate::cluster::{self, Hosting};
 use crate::command::Command;
 use crate::directory::{Directory, Seat};
 use crate::error::Error;
+use crate::failure;
 use crate::guide::Guide;
 use crate::partition::Partition;
 use crate::placement::{GroupId, NodeId, PLACEMENT, Placement};
@@ -135,19 +136,49 @@ impl Groups {
     }
 
     /// Which part this node has in a group, as far as it knows. What it is no member of is to it as
-    /// what it has no replica of.
+    /// what it has no replica of, and so is one that has stopped.
     pub(crate) fn part(&self, group: GroupId) -> Part {
         let replica = self.replica(group);
         let Some(guide) = &self.guide else {
             return replica.map_or(Part::Gone, |replica| replica.part());
         };
+        if self.shared.health.poisoned() == Some(failure::REMOVED) {
+            return Part::Gone;
+        }
         match replica.filter(|replica| replica.is_member()).map(|replica| replica.part()) {
             // It may be a member no longer, and nobody has told it.
             Some(Part::Follows(reign)) if guide.is_refuted(group, reign) => {}
+            // One that has stopped is as none.
+            Some(Part::Gone) | None => {}
+            Some(Part::Leads(_)) if self.leaves(group) => return Part::Waits,
             Some(part) => return part,
-            None => {}
         }
         guide.reign(group).map_or(Part::Waits, Part::Follows)
+    }
+
+    /// Whether this node is to lead a group no longer: it cannot read an item of it, or its disk has
+    /// failed, and there are others.
+    pub(crate) fn leaves(&self, group: GroupId) -> bool {
+        let partition = self.shared.ways.partition(group);
+        let is_left = || partition.is_some_and(|of| of.is_left());
+        (self.shared.health.is_poisoned() || is_left())
+            && self.others.is_some()
+            && self.replica(group).is_some_and(|replica| !replica.leads_alone())
+    }
+
+    /// Has another lead a group, if this node does and there is one that can.
+    pub(crate) fn pass_on(&self, group: GroupId) {
+        if let Some(replica) = self.replica(group) {
+            replica.pass_on();
+        }
+    }
+
+    /// Has others lead what this node leads, and takes part in nothing any longer that others have: who
+    /// asks here is sent to them.
+    pub(crate) fn retire(&self) {
+        self.each(|replica| async move {
+            if replica.leads_alone() { Ok(()) } else { replica.retire().await }
+        });
     }
 
     /// Sends a call to who leads a group, behind all that were sent before, and has `done` take the answer

@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use larder_protocol::{Outcome, Seconds};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::caution::Caution;
 use crate::cluster::Cluster;
@@ -42,6 +42,8 @@ pub(crate) struct Keeper {
     /// Whether the log was told last that there is no room, and when.
     told_full: bool,
     told_at: Option<Instant>,
+    /// Whether what others have is left to them.
+    retired: bool,
 }
 
 impl Keeper {
@@ -67,6 +69,7 @@ impl Keeper {
             cluster,
             told_full,
             told_at,
+            retired: false,
         }
     }
 
@@ -80,6 +83,7 @@ impl Keeper {
                 self.sweep.tick(&self.shared, limit, surely);
             }
             self.look();
+            self.retire();
             ticks = ticks.wrapping_add(1);
             self.checkpoint();
             self.persist();
@@ -169,6 +173,18 @@ impl Keeper {
         } else if !shared.health.is_poisoned() {
             warn!("{path}: there is room again, {} MiB: writes are taken", room >> 20);
         }
+    }
+
+    /// Leaves to others what they have, once nothing is acknowledged here any more.
+    fn retire(&mut self) {
+        let poisoned = self.shared.health.poisoned();
+        if self.retired || poisoned != Some(failure::POISONED) || !self.shared.is_among_others() {
+            return;
+        }
+        self.retired = true;
+        let path = self.shared.path.display();
+        error!("{path}: its replicas stop, and what is asked here is forwarded to others");
+        self.groups.retire();
     }
 
     fn note(&mut self) {

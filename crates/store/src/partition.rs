@@ -2,7 +2,10 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::asked::Asked;
 use crate::bell::Bell;
@@ -28,6 +31,10 @@ pub(crate) struct Partition {
     /// A place in the order of writes up to which the engine has all durably.
     pub(crate) durable: AtomicU64,
     tenure: AtomicU64,
+    /// Whether another has the items too, as was known when reads were let through last.
+    shared: AtomicBool,
+    /// Until when another node is to lead, for this one could not read an item.
+    left: Mutex<Option<Instant>>,
 }
 
 impl Partition {
@@ -41,6 +48,8 @@ impl Partition {
             published: Published::default(),
             durable: AtomicU64::new(0),
             tenure: AtomicU64::new(0),
+            shared: AtomicBool::new(false),
+            left: Mutex::default(),
         }
     }
 
@@ -55,9 +64,32 @@ impl Partition {
         self.tenure.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Reads are let through. Whether others may answer them too.
+    pub(crate) fn share(&self, shared: bool) {
+        self.shared.store(shared, Ordering::Relaxed);
+    }
+
+    /// An item cannot be read here: another node is to lead for a while. `false` if no other can.
+    pub(crate) fn leave(&self) -> bool {
+        let shared = self.shared.load(Ordering::Relaxed);
+        if shared {
+            *self.left.lock() = Some(Instant::now() + LEFT);
+        }
+        shared
+    }
+
+    /// Whether another node is to lead.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.lock().is_some_and(|until| Instant::now() < until)
+    }
+
     /// The items are those that belong to `state`.
     pub(crate) fn begin(&self, state: State) {
         self.published.publish(state);
         self.durable.store(state.sequence, Ordering::Release);
     }
 }
+
+/// How long a node leaves a group to others of which it could not read an item. Should they be no better
+/// off, it may lead again.
+const LEFT: Duration = Duration::from_secs(10);

@@ -241,6 +241,13 @@ impl Proposer {
         let Some(replica) = self.groups.replica(partition.group) else {
             return self.refuse(course, failure::NO_LEADER, false);
         };
+        if self.groups.leaves(partition.group) {
+            // Whoever leads next does them.
+            let mut commands = Vec::new();
+            partition.proposing.take(usize::MAX, &mut commands);
+            course.number += 1;
+            return partition.proposals.give_back(course.number, commands);
+        }
         if let Admission::Nothing(why) = admission {
             return self.refuse_when_known(course, why);
         }

@@ -29,6 +29,13 @@ pub(crate) fn run(shared: &Shared, hand: &Hand) {
                 confirmer::ask_again(shared, vec![command]);
                 continue;
             }
+            if let Some(Outcome::Failed(failure::UNREAD)) = outcome
+                && is_left(shared, &command)
+            {
+                // Nobody was answered: it goes to who leads next.
+                confirmer::pass_on(shared, command, &mut wakers);
+                continue;
+            }
             if shared.is_among_others() {
                 // What waits behind it may have been asked since.
                 confirmer::end(shared, command, outcome, &mut wakers);
@@ -77,6 +84,12 @@ fn serve(
 fn is_current(shared: &Shared, read: &Command) -> bool {
     let partition = shared.ways.partition(read.group);
     !shared.is_among_others() || partition.is_some_and(|of| of.tenure() == read.tenure)
+}
+
+/// Whether another node is to lead from now on, which may be able to read what this one cannot.
+fn is_left(shared: &Shared, read: &Command) -> bool {
+    let partition = shared.ways.partition(read.group);
+    shared.is_among_others() && partition.is_some_and(|of| of.leave())
 }
 
 /// Answers a fetch, or sends it where writes go: how many were answered, and the one of the same key that waits behind it.

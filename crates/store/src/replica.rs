@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +21,8 @@ use crate::placement::GroupId;
 /// that makes them: none of them is for a worker that serves clients.
 pub(crate) struct Replica {
     group: Arc<Group>,
+    /// Whether another is about to lead.
+    passing: Arc<AtomicBool>,
     among_others: bool,
     runtime: Handle,
 }
@@ -61,7 +64,7 @@ impl Replica {
             let group = Group::open(place, log, machine, Arc::new(Nobody)).await?;
             settle(be_alone(&group).await, group).await
         })?;
-        Ok(Self { group: Arc::new(group), among_others: false, runtime })
+        Ok(Self::new(group, false, runtime))
     }
 
     /// Takes part in a group of several, who may not be there yet.
@@ -84,7 +87,11 @@ impl Replica {
             }
             settle(be_node(&group, others, seat).await, group).await
         })?;
-        Ok(Self { group: Arc::new(group), among_others: true, runtime })
+        Ok(Self::new(group, true, runtime))
+    }
+
+    fn new(group: Group, among_others: bool, runtime: Handle) -> Self {
+        Self { group: Arc::new(group), passing: Arc::default(), among_others, runtime }
     }
 
     /// The group, for those who reach it by the network.
@@ -180,6 +187,23 @@ impl Replica {
         self.group.failure()
     }
 
+    /// Has another lead that lacks little, if this one does. That is under way when this returns.
+    pub(crate) fn pass_on(&self) {
+        let (group, passing) = (self.group(), Arc::clone(&self.passing));
+        if !passing.swap(true, Ordering::AcqRel) {
+            drop(self.runtime.spawn(async move {
+                pass_on(&group).await;
+                passing.store(false, Ordering::Release);
+            }));
+        }
+    }
+
+    /// Has another lead, and takes part no longer.
+    pub(crate) async fn retire(&self) -> io::Result<()> {
+        pass_on(&self.group).await;
+        self.group.stop().await
+    }
+
     /// Takes part no longer.
     pub(crate) fn stop(&self) {
         // What had stopped it before was told then.
@@ -229,6 +253,26 @@ async fn be_node(group: &Group, others: &Others, seat: Seat) -> io::Result<()> {
     Ok(())
 }
 
+/// Has another lead that lacks little, if this one does and there is such.
+async fn pass_on(group: &Group) {
+    let (node, standing) = (group.node(), group.standing());
+    let near = |node: &u64| {
+        let matched = standing.matched.get(node).copied().unwrap_or(0);
+        (matched > 0 && matched + NEAR >= standing.last).then_some((matched, *node))
+    };
+    let voters = standing.voters.iter().flatten().filter(|voter| **voter != node);
+    let mut voters: Vec<_> = voters.filter_map(near).collect();
+    voters.sort_unstable();
+    voters.dedup();
+    for (_, to) in voters.into_iter().rev() {
+        let leads = group.reign().is_some_and(|reign| reign.leader == node);
+        // One that does not take over may be dead.
+        if !leads || group.hand_over(to, HANDED_OVER).await.is_ok() {
+            return;
+        }
+    }
+}
+
 /// A group that is not what it is to be takes part in nothing.
 async fn settle(checked: io::Result<()>, group: Group) -> io::Result<Group> {
     if let Err(why) = checked {
@@ -270,6 +314,10 @@ impl Transport for Nobody {
     }
 }
 
+/// How long one that is to lead may take.
+const HANDED_OVER: Duration = Duration::from_millis(500);
+/// Who lacks no more entries has them at once.
+const NEAR: u64 = 100;
 /// The number of a node alone.
 const ALONE: u64 = 1;
 /// Entries that are kept though the machine has them durably: a node that was away for no more is

@@ -9,6 +9,7 @@ mod groups;
 mod hanging;
 mod histories;
 mod kinds;
+mod leaving;
 mod log;
 mod membership;
 mod model;
