@@ -309,6 +309,10 @@ impl Group {
 
     /// The index up to which at least the machine is durable then.
     async fn persist_applied(&self) -> io::Result<Option<u64>> {
+        if self.has_stopped() {
+            let why = self.failure();
+            return Err(io::Error::other(why.unwrap_or_else(|| "it has stopped here".to_owned())));
+        }
         let applied = self.raft.metrics().borrow_watched().last_applied;
         let Some(applied) = applied.map(|applied| applied.index) else { return Ok(None) };
         self.raft.trigger().snapshot().await.map_err(io::Error::other)?;

@@ -60,6 +60,10 @@ impl Inbox {
     /// waited for.
     pub(crate) fn receive(&self, from: u64, kind: Kind, message: Bytes) -> Answer {
         let raft = self.raft.clone();
+        // Who leads goes on asking: this node may come back. openraft would log each time that it stopped.
+        if raft.metrics().borrow_watched().running_state.is_err() {
+            return Box::pin(async { Err(io::Error::other("it takes part no longer")) });
+        }
         let abstains = self.abstains_while_empty.load(Ordering::Acquire);
         match kind {
             Kind::Append => self.append(from, &message),

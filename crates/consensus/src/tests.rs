@@ -478,6 +478,25 @@ async fn who_has_nothing_of_the_history_gives_no_vote() {
     ballot(first, &cluster, emptied).await.unwrap();
 }
 
+#[tokio::test]
+async fn who_has_stopped_says_so_to_whom_asks_and_asks_its_own_for_nothing() {
+    let cluster = Cluster::of(3).await;
+    let leader = cluster.leader().await;
+    let stopped = (1..=3).find(|node| *node != leader).unwrap();
+    let group = &cluster.nodes[&stopped].group;
+    group.stop().await.unwrap();
+    let why = ballot(9, &cluster, stopped).await.unwrap_err().to_string();
+    assert_eq!(why, "it takes part no longer");
+    for kind in [Kind::Append, Kind::PreVote] {
+        let why = group.receive(leader, kind, Bytes::new()).await.unwrap_err().to_string();
+        assert_eq!(why, "it takes part no longer");
+    }
+    assert_eq!(group.persist().await.unwrap_err().to_string(), "it has stopped here");
+    assert_eq!((group.reign(), group.standing().leader), (None, None));
+    let group = &cluster.nodes[&cluster.leader().await].group;
+    propose_all(group, &entries(0, 5)).await;
+}
+
 /// Asks `voter` for a vote in a term long past.
 async fn ballot(candidate: u64, cluster: &Cluster, voter: u64) -> io::Result<Bytes> {
     let vote = crate::types::Vote::new(0, candidate);
