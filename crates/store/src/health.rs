@@ -24,6 +24,10 @@ pub(crate) struct Health {
     /// Free bytes on the volume below which writes are refused.
     reserve: AtomicU64,
     failure: Mutex<Option<Arc<Error>>>,
+    /// Whether files may not be what was written.
+    suspect: AtomicBool,
+    /// Which is not, and where.
+    damage: Mutex<Option<Arc<Error>>>,
     unread: Mutex<Unread>,
 }
 
@@ -44,6 +48,8 @@ impl Default for Health {
             room: AtomicU64::new(UNTOLD),
             reserve: AtomicU64::default(),
             failure: Mutex::default(),
+            suspect: AtomicBool::default(),
+            damage: Mutex::default(),
             unread: Mutex::default(),
         }
     }
@@ -56,6 +62,8 @@ impl Health {
         let mut failure = self.failure.lock();
         if !self.poisoned.swap(true, Ordering::AcqRel) {
             error!("writes are refused until the store is opened anew: {error}");
+            // The engine gives up where it cannot read what it compacts.
+            self.suspect.store(true, Ordering::Release);
             *failure = Some(Arc::new(error));
         }
     }
@@ -73,7 +81,19 @@ impl Health {
             unread.more += 1;
         }
         drop(unread);
+        self.suspect.store(true, Ordering::Release);
         self.unanswered(error);
+    }
+
+    /// Whether files may not be what was written.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Acquire)
+    }
+
+    /// It is known what is damaged: whatever fails from now on, that is what there is to be done about.
+    pub(crate) fn damaged(&self, error: Error) {
+        error!("{error}");
+        *self.damage.lock() = Some(Arc::new(error));
     }
 
     /// Something failed that may go better another time.
@@ -145,7 +165,8 @@ impl Health {
     }
 
     pub(crate) fn failure(&self) -> Option<Arc<Error>> {
-        self.failure.lock().clone()
+        let damage = self.damage.lock().clone();
+        damage.or_else(|| self.failure.lock().clone())
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use larder_protocol::{Outcome, Seconds};
@@ -44,6 +45,9 @@ pub(crate) struct Keeper {
     told_at: Option<Instant>,
     /// Whether what others have is left to them.
     retired: bool,
+    /// Looks for what is damaged, once something may be, and how it is ended.
+    search: Option<JoinHandle<()>>,
+    stop_search: Arc<Stop>,
 }
 
 impl Keeper {
@@ -70,6 +74,8 @@ impl Keeper {
             told_full,
             told_at,
             retired: false,
+            search: None,
+            stop_search: Arc::default(),
         }
     }
 
@@ -84,6 +90,7 @@ impl Keeper {
             }
             self.look();
             self.retire();
+            self.search();
             ticks = ticks.wrapping_add(1);
             self.checkpoint();
             self.persist();
@@ -100,6 +107,9 @@ impl Keeper {
         }
         self.note();
         self.note_doubt(1);
+        self.stop_search.stop();
+        // One that panicked has found nothing.
+        self.search.take().into_iter().for_each(|search| drop(search.join()));
     }
 
     /// Has the engine make durable what it was given, from time to time: so much is done again from
@@ -187,6 +197,18 @@ impl Keeper {
         self.groups.retire();
     }
 
+    /// Has a thread find what is damaged, once, when something may be: the engine says that a block is,
+    /// and not which.
+    fn search(&mut self) {
+        if self.search.is_some() || !self.shared.health.is_suspect() {
+            return;
+        }
+        let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.stop_search));
+        let search = move || search(&shared, &stop);
+        // There may be room for another thread at the next tick.
+        self.search = thread::Builder::new().name("store-search".to_owned()).spawn(search).ok();
+    }
+
     fn note(&mut self) {
         let shared = &self.shared;
         if shared.health.is_poisoned() {
@@ -241,12 +263,32 @@ impl Keeper {
     }
 }
 
+/// Reads all that the engine has sorted, slowly enough to leave the disk to others, until it finds what is
+/// not what was written.
+fn search(shared: &Shared, stop: &Stop) {
+    let mut read = 0;
+    let found = shared.storage.find_damaged(&mut |bytes| {
+        read += bytes;
+        if read < SLICE {
+            return true;
+        }
+        read = 0;
+        !stop.wait(BETWEEN_SLICES)
+    });
+    if let Some(error) = found {
+        shared.health.damaged(error);
+    }
+}
+
 fn tell(waiting: VecDeque<Ticket>, outcome: &Outcome<'static>) {
     for ticket in waiting {
         ticket.answer(outcome.clone()).into_iter().for_each(Waker::wake);
     }
 }
 
+/// So much is read of a damaged store in one go, and such a pause made then: 50 MiB a second at most.
+const SLICE: usize = 1 << 20;
+const BETWEEN_SLICES: Duration = Duration::from_millis(20);
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_PER_SEC: u32 = 10;
 const TICKS_PER_NOTE: u32 = 10;

@@ -69,6 +69,10 @@ pub(crate) trait Storage: Send + Sync + 'static {
         Ok(found)
     }
 
+    /// What of its files is not what was written, if that can be told, by file and offset. It reads all
+    /// of them while `more` says so, which is told how many bytes it has read since it was asked last.
+    fn find_damaged(&self, more: &mut dyn FnMut(usize) -> bool) -> Option<Error>;
+
     /// Free bytes on the volume.
     fn room(&self) -> Result<u64, Error>;
 

@@ -187,6 +187,10 @@ impl Storage for Buffered {
         self.inner.engine.walk(group, keys, visit)
     }
 
+    fn find_damaged(&self, more: &mut dyn FnMut(usize) -> bool) -> Option<Error> {
+        self.inner.engine.find_damaged(more)
+    }
+
     fn room(&self) -> Result<u64, Error> {
         self.inner.engine.room()
     }

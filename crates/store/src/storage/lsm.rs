@@ -175,6 +175,10 @@ impl Storage for Lsm {
         })
     }
 
+    fn find_damaged(&self, more: &mut dyn FnMut(usize) -> bool) -> Option<Error> {
+        archive::find_damaged(&self.path, more)
+    }
+
     fn room(&self) -> Result<u64, Error> {
         super::room(&self.path)
     }

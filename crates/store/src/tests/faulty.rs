@@ -171,6 +171,10 @@ impl Storage for Faulty {
         self.inner.scan(group, after, limit)
     }
 
+    fn find_damaged(&self, more: &mut dyn FnMut(usize) -> bool) -> Option<Error> {
+        self.inner.find_damaged(more)
+    }
+
     fn room(&self) -> Result<u64, Error> {
         Ok(self.faults.room.load(Ordering::Relaxed))
     }

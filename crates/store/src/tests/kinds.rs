@@ -162,6 +162,41 @@ fn a_damaged_byte_in_any_kind_of_file_is_refused_or_told_and_never_answered_with
     assert_eq!(opened(&path, &items), Ok(0));
 }
 
+/// The engine says that a checksum is wrong, and not whose.
+#[test]
+fn a_damaged_block_is_named_by_file_and_offset_once_it_was_met() {
+    let place = TempDir::new().unwrap();
+    let path = place.path().join("store");
+    let items = written(&path);
+    let sorted = fs::read_dir(path.join(SORTED)).unwrap().next().unwrap().unwrap().path();
+    let whole = fs::read(&sorted).unwrap();
+    let damage = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x55;
+        fs::write(&sorted, &bytes).unwrap();
+        let store = Store::open(&path, options()).unwrap();
+        let mut session = store.session();
+        let fails = |key: &String| {
+            let read = session.execute(key.as_bytes(), &Op::Fetch(Fetch::GET), NOW);
+            matches!(block_on(read), Outcome::Failed(failure::UNREAD))
+        };
+        let is_read = items.keys().any(fails);
+        is_read.then_some((at, store))
+    };
+    // Of some blocks all records were written anew.
+    let (at, store) = (2..20).find_map(|part| damage(whole.len() * part / 22)).unwrap();
+    let why = eventually("it is named", || {
+        let why = store.failure().unwrap().to_string();
+        why.contains("at offset").then_some(why)
+    });
+    assert!(why.contains(sorted.to_str().unwrap()), "{why}");
+    let offset = why.split("at offset ").nth(1).unwrap().split(',').next().unwrap();
+    let offset: usize = offset.parse().unwrap();
+    // A block has one record of that length, or two.
+    assert!(offset <= at && at - offset < 30_000, "{why}");
+    assert!(whole[offset..].starts_with(b"LSM\x03"), "{why}");
+}
+
 /// What is not there any more as it was. What was opened before something else was refused has gone on:
 /// a log behind its end, and it notes so; and the engine has removed lists that counted no longer.
 fn changed(before: &Files, after: &Files) -> Vec<PathBuf> {

@@ -82,6 +82,10 @@ impl Storage for Arc<Numbers> {
         Ok(())
     }
 
+    fn find_damaged(&self, _: &mut dyn FnMut(usize) -> bool) -> Option<Error> {
+        None
+    }
+
     fn room(&self) -> Result<u64, Error> {
         Ok(0)
     }
