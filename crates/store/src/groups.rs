@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
 use crate::applier::Applier;
-use crate::cluster::{self, Hosting};
+use crate::cluster::{self, Hosting, Trouble};
 use crate::command::Command;
 use crate::directory::{Directory, Seat};
 use crate::error::Error;
@@ -342,6 +342,11 @@ impl Hosting for Groups {
     fn groups(&self) -> Vec<(GroupId, Arc<Group>)> {
         let hosted = self.hosted.read();
         hosted.iter().map(|(group, hosted)| (*group, hosted.replica.group())).collect()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let (poisoned, why) = self.shared.health.trouble()?;
+        Some(Trouble { poisoned, why: why.to_string() })
     }
 
     fn placed(&self, placement: &Placement) {

@@ -90,6 +90,12 @@ impl Health {
         self.suspect.load(Ordering::Acquire)
     }
 
+    /// What is wrong for good, until it is opened anew, and whether writes are refused for it.
+    pub(crate) fn trouble(&self) -> Option<(bool, Arc<Error>)> {
+        let poisoned = self.is_poisoned();
+        (poisoned || self.is_suspect()).then(|| self.failure()).flatten().map(|why| (poisoned, why))
+    }
+
     /// It is known what is damaged: whatever fails from now on, that is what there is to be done about.
     pub(crate) fn damaged(&self, error: Error) {
         error!("{error}");

@@ -188,7 +188,9 @@ mod watchdog;
 mod ways;
 
 pub use backup::{Cut, Item, Part, Senseless};
-pub use cluster::{Admin, AdminError, ClusterStatus, Entrance, GroupStatus, Node, NodeStatus};
+pub use cluster::{
+    Admin, AdminError, ClusterStatus, Entrance, GroupStatus, Node, NodeStatus, Trouble,
+};
 pub use error::Error;
 pub use larder_peer::Secret;
 pub use membership::{Membership, Peer};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use larder_store::{ClusterStatus, GroupStatus};
+use larder_store::{ClusterStatus, GroupStatus, Trouble};
 
 /// For programs.
 pub(super) fn json(status: &ClusterStatus) -> String {
@@ -21,11 +21,14 @@ pub(super) fn text(status: &ClusterStatus) -> String {
         groups.len(),
     );
     let rows = nodes.iter().map(|node| {
-        let state = match (node.answers, node.drains, node.leaves) {
-            (false, _, _) => "does not answer",
-            (true, true, _) => "drains",
-            (true, false, true) => "stops",
-            (true, false, false) => "serves",
+        let poisoned = node.trouble.as_ref().map(|trouble| trouble.poisoned);
+        let state = match (node.answers, poisoned, node.drains, node.leaves) {
+            (false, ..) => "does not answer",
+            (true, Some(true), ..) => "poisoned",
+            (true, Some(false), ..) => "damaged",
+            (true, None, true, _) => "drains",
+            (true, None, false, true) => "stops",
+            (true, None, false, false) => "serves",
         };
         [
             node.name.clone(),
@@ -57,7 +60,24 @@ pub(super) fn text(status: &ClusterStatus) -> String {
     });
     let heads = ["group", "leader", "term", "voters", "learners", "entries", "lag", "state"];
     table(&mut text, heads, rows);
+    for (node, trouble) in nodes.iter().filter_map(|node| Some((node, node.trouble.as_ref()?))) {
+        text.push_str(&advice(&node.name, trouble));
+    }
     text
+}
+
+/// What is wrong with a node, and what to do.
+fn advice(name: &str, trouble: &Trouble) -> String {
+    let Trouble { poisoned, why } = trouble;
+    let so = if *poisoned {
+        "poisoned: it acknowledges nothing, and forwards what it is asked"
+    } else {
+        "damaged: others lead the groups of which it cannot read something"
+    };
+    format!(
+        "\n{name} is {so}\n  {why}\n  to give its place to a node with an empty directory, start one as \
+         NEW, stop {name}, and write\n  larder ctl store replace {name} --by NEW\n"
+    )
 }
 
 /// What is going on in the groups that are not where they are to be.
@@ -132,6 +152,7 @@ mod tests {
             drains: false,
             leaves: false,
             answers: node == 1,
+            trouble: None,
             seats: 1,
             replicas: 1,
             leads: usize::from(node == 1),
@@ -172,6 +193,23 @@ group  leader  term  voters  learners  entries  lag     state
 ";
         assert_eq!(text(&status()), expected);
         assert_eq!(progress(&status()), "  group 0: db2 catches up; behind: db2 15\n");
+    }
+
+    #[test]
+    fn a_person_reads_what_is_wrong_with_a_disk_and_what_to_write() {
+        let mut status = status();
+        for (poisoned, state) in [(true, "poisoned"), (false, "damaged")] {
+            let why =
+                "/srv/data/keyspaces/1/tables/7 is damaged: the block at offset 4096".to_owned();
+            status.nodes[0].trouble = Some(Trouble { poisoned, why: why.clone() });
+            let text = text(&status);
+            assert!(text.contains(&format!("1      {state}\n")), "{text}");
+            assert!(text.contains(&format!("db1 is {state}: ")) && text.contains(&why), "{text}");
+            assert!(text.ends_with("  larder ctl store replace db1 --by NEW\n"), "{text}");
+            status.nodes[0].answers = false;
+            assert!(super::text(&status).contains("does not answer"));
+            status.nodes[0].answers = true;
+        }
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Admin {
     ///
     /// Nobody knows.
     pub async fn status(&self) -> Result<ClusterStatus, AdminError> {
-        match self.stranger.ask(&Request::Status, true, PATIENCE).await? {
+        match self.stranger.ask(&Request::Status, true, LOOKED).await? {
             Reply::Status(status) => Ok(status),
             other => Err(senseless(&other)),
         }
@@ -123,7 +123,12 @@ impl Admin {
     pub async fn cut(&self) -> Result<Cut, AdminError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let scene = scene(self.status().await?);
+            let scene = match self.status().await {
+                Ok(status) => scene(status),
+                // Another may be about to lead group 0.
+                Err(AdminError::Unavailable(why)) => Err(why),
+                Err(error) => return Err(error),
+            };
             let taken = match scene {
                 Ok(scene) => Cut::take(draw(), scene, self.stranger.credentials()).await,
                 Err(why) => Err(why),
@@ -215,6 +220,8 @@ impl fmt::Display for AdminError {
 
 impl std::error::Error for AdminError {}
 
+/// How long nodes may take to say how the cluster is: another leads in less.
+const LOOKED: Duration = Duration::from_secs(2);
 /// How long nodes are asked until one knows who leads.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So often it is asked whether it holds.

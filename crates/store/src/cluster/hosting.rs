@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use larder_consensus::Group;
 
+use super::status::Trouble;
 use crate::error::Error;
 use crate::placement::{GroupId, Placement};
 
@@ -25,6 +26,9 @@ pub(crate) trait Hosting: Send + Sync + 'static {
 
     /// The groups that it takes part in.
     fn groups(&self) -> Vec<(GroupId, Arc<Group>)>;
+
+    /// What is wrong with this node's disk, if something is.
+    fn trouble(&self) -> Option<Trouble>;
 
     /// The placement is this now. Called with each that this node hears of, in their order.
     fn placed(&self, placement: &Placement);

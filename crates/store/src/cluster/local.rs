@@ -85,6 +85,7 @@ impl Local {
         let groups = self.groups().into_iter();
         Report {
             leaves: self.leaves.load(Ordering::Relaxed),
+            trouble: self.hosting.trouble(),
             groups: groups.map(|(number, group)| (number, group.standing())).collect(),
         }
     }

@@ -10,6 +10,7 @@ use std::fmt;
 use larder_consensus::{AsOf, Standing};
 use serde::{Deserialize, Serialize};
 
+use super::status::Trouble;
 use crate::placement::{GroupId, NodeId, PLACEMENT, Placement};
 
 /// What the nodes that answered have said.
@@ -20,6 +21,8 @@ pub(crate) type Observed = BTreeMap<NodeId, Report>;
 pub(crate) struct Report {
     /// Whether it is about to stop, and is to lead nothing.
     pub(crate) leaves: bool,
+    /// What is wrong with its disk, if something is.
+    pub(crate) trouble: Option<Trouble>,
     /// The groups it takes part in, and how each stands as it sees it.
     pub(crate) groups: BTreeMap<GroupId, Standing>,
 }
@@ -204,6 +207,9 @@ impl Case<'_> {
             return Ok(Some((*node, Step::GiveUp)));
         }
         if voters == *seats {
+            if let Some(node) = self.poisoned() {
+                return Err(format!("the disk of node {node} has failed: replace it"));
+            }
             return self.lost().map_or(Ok(None), |node| {
                 Err(format!("node {node} has lost its replica: have another take its place"))
             });
@@ -277,8 +283,7 @@ impl Case<'_> {
     /// Who of these can lead at once instead of who does.
     fn successor(&self, voters: &BTreeSet<NodeId>) -> Option<NodeId> {
         let able = voters.iter().copied().filter(|node| {
-            let stays = self.observed.get(node).is_some_and(|report| !report.leaves);
-            stays && self.standing.has_vote(*node) && self.is_near(*node)
+            self.may_lead(*node) && self.standing.has_vote(*node) && self.is_near(*node)
         });
         able.max_by_key(|node| self.matched(*node))
     }
@@ -286,10 +291,25 @@ impl Case<'_> {
     /// Another leader, if it can take over at once.
     fn hand_over(&self, to: NodeId) -> Option<Task> {
         let ready = self.standing.has_vote(to) && self.is_near(to);
-        let leaves = self.observed.get(&to).is_none_or(|report| report.leaves);
+        let may_lead = self.may_lead(to);
         let (group, by, as_of) = (self.group, self.leader, self.standing.members_as_of);
         let step = Step::HandOver(to);
-        (to != by && ready && !leaves).then_some(Task { group, by, as_of, step })
+        (to != by && ready && may_lead).then_some(Task { group, by, as_of, step })
+    }
+
+    /// Whether a node may be told to lead: it stays, and can read and write all that it has.
+    fn may_lead(&self, node: NodeId) -> bool {
+        let report = self.observed.get(&node);
+        report.is_some_and(|report| !report.leaves && report.trouble.is_none())
+    }
+
+    /// Who is to have a replica, and takes part in nothing any more.
+    fn poisoned(&self) -> Option<NodeId> {
+        let is_poisoned = |node: &NodeId| {
+            let trouble = self.observed.get(node).and_then(|report| report.trouble.as_ref());
+            trouble.is_some_and(|trouble| trouble.poisoned)
+        };
+        self.seats.iter().copied().find(is_poisoned)
     }
 
     fn answers(&self, node: NodeId) -> bool {

@@ -46,12 +46,24 @@ pub struct NodeStatus {
     pub leaves: bool,
     /// Whether it answers.
     pub answers: bool,
+    /// What is wrong with its disk, if something is.
+    pub trouble: Option<Trouble>,
     /// Of how many groups it is to have a replica.
     pub seats: usize,
     /// Of how many groups it has one, with a vote or without.
     pub replicas: usize,
     /// How many groups it leads.
     pub leads: usize,
+}
+
+/// What is wrong with a node's disk, until it is opened anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Whether it acknowledges nothing any more, and forwards what it is asked. If not, there is
+    /// something that it cannot read.
+    pub poisoned: bool,
+    /// Why: the file and the offset, if they are known.
+    pub why: String,
 }
 
 /// How a group is.
@@ -125,6 +137,7 @@ impl Survey {
                 drains: member.drains,
                 leaves: report.is_some_and(|report| report.leaves),
                 answers: report.is_some(),
+                trouble: report.and_then(|report| report.trouble.clone()),
                 seats: count(&|group| group.seats.contains(node)),
                 replicas: count(&|group| {
                     group.voters.contains(node) || group.learners.contains(node)

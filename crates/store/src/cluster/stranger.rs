@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use larder_peer::{BadCredentials, CallError, Credentials, Link, PeerId, Secret, Settings};
 use tokio::time::{Instant, sleep};
 
@@ -60,15 +61,16 @@ impl Stranger {
     /// Asks each who it is, and returns the first that says so, and where that was.
     pub(crate) async fn find(&self) -> Option<(String, Reply)> {
         for (address, link) in &self.links {
-            if let Ok(Ok(reply)) = ask(link, &Call::Who).await {
+            let until = Instant::now() + PATIENCE;
+            if let Ok(Ok(reply)) = ask(link, &Call::Who, until).await {
                 return Some((address.clone(), reply));
             }
         }
         None
     }
 
-    /// Asks one after the other, and again, until one has an answer or the time is over. What may have
-    /// been done is asked for again only if that is `harmless`.
+    /// Asks one after the other, and again, until one has an answer or the time is over; how the cluster is
+    /// all are asked at once. What may have been done is asked for again only if that is `harmless`.
     pub(crate) async fn ask(
         &self,
         request: &Request,
@@ -77,11 +79,20 @@ impl Stranger {
     ) -> Result<Reply, Unanswered> {
         let deadline = Instant::now() + patience;
         let call = Call::Ask { request: request.clone(), passed: false };
-        let mut pause = PAUSE;
+        let (mut pause, looks) = (PAUSE, matches!(request, Request::Status));
         loop {
+            let asked = self.links.iter().map(|(address, link)| {
+                let call = &call;
+                async move {
+                    let until = if looks { deadline } else { Instant::now() + PATIENCE };
+                    (address, ask(link, call, until).await)
+                }
+            });
+            let at_once = if looks { self.links.len().max(1) } else { 1 };
+            let mut answers = stream::iter(asked).buffer_unordered(at_once);
             let mut why = Vec::new();
-            for (address, link) in &self.links {
-                let no = match ask(link, &call).await {
+            while let Some((address, answer)) = answers.next().await {
+                let no = match answer {
                     Ok(Ok(reply)) => return Ok(reply),
                     Ok(Err(No::Refused(why))) => return Err(Unanswered::Refused(why)),
                     Ok(Err(No::Unknown)) if !harmless => {
@@ -95,6 +106,7 @@ impl Stranger {
                 };
                 why.push(format!("{address}: {no}"));
             }
+            why.sort_unstable();
             if Instant::now() + pause >= deadline {
                 return Err(Unanswered::InVain(why.join("; ")));
             }
@@ -104,10 +116,10 @@ impl Stranger {
     }
 }
 
-async fn ask(link: &Link, call: &Call) -> Result<Answer, CallError> {
+async fn ask(link: &Link, call: &Call, until: Instant) -> Result<Answer, CallError> {
     let refused = |error: &dyn fmt::Display| CallError::Refused(error.to_string().into());
     let body = call::encode(call).map_err(|error| refused(&error))?;
-    let answer = link.call(CLUSTER, body, Instant::now() + PATIENCE).await?;
+    let answer = link.call(CLUSTER, body, until).await?;
     call::decode(&answer).map_err(|error| refused(&error.0))
 }
 

@@ -8,7 +8,7 @@ use rig::{PATIENCE, Rig, eventually, settings};
 
 use super::call::{Reply, Request};
 use super::stranger::Stranger;
-use super::{AdminError, Entrance};
+use super::{AdminError, Entrance, Trouble};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_cluster_grows_from_one_to_five_and_shrinks_to_three_and_loses_nothing() {
@@ -51,6 +51,24 @@ async fn a_cluster_grows_from_one_to_five_and_shrinks_to_three_and_loses_nothing
         assert_eq!((&group.voters, group.learners.len()), (&[3, 4, 5].into(), 0), "{group:?}");
     }
     rig.assert_all_have(&["alone", "three", "five", "db1", "db2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_disk_that_fails_is_told_of_and_the_cluster_does_not_hold() {
+    let rig = Rig::of(3, 2).await;
+    for poisoned in [false, true] {
+        let trouble = Trouble { poisoned, why: format!("/srv/{poisoned} is damaged") };
+        *rig.nodes["db2"].shelf.trouble.lock() = Some(trouble.clone());
+        let told = |status: &super::ClusterStatus| {
+            let troubles: Vec<_> = status.nodes.iter().map(|node| node.trouble.clone()).collect();
+            troubles == [None, Some(trouble.clone()), None] && status.holds != poisoned
+        };
+        let status = rig.until(told).await;
+        if poisoned {
+            let doing = status.groups[1].doing.as_deref();
+            assert_eq!(doing, Some("the disk of node 2 has failed: replace it"));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

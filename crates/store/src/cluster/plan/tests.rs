@@ -92,7 +92,7 @@ impl World {
                 ..Standing::default()
             };
             let groups = hosted.map(|(number, group)| (number, standing(group)));
-            Report { leaves: false, groups: groups.collect() }
+            Report { groups: groups.collect(), ..Report::default() }
         };
         let nodes = self.alive.iter().copied().filter(known);
         nodes.map(|node| (node, report(node))).collect()
@@ -333,4 +333,27 @@ fn a_dead_node_is_replaced_and_nobody_is_given_a_vote_before_it_has_all() {
     assert!(taken[..set].contains(&Step::Admit(by)), "{taken:?}");
     assert!(taken[set..].contains(&Step::Dismiss([dead].into())), "{taken:?}");
     assert_eq!(world.groups[1].voters, voters);
+}
+
+#[test]
+fn who_cannot_read_all_it_has_is_not_told_to_lead() {
+    let mut world = World::new(3);
+    for node in 2..=3 {
+        world.placement.change(Change::Join(member(node))).unwrap();
+        world.alive.insert(node);
+    }
+    while !world.round() {}
+    let to = world.placement.leaders()[1].unwrap();
+    let group = &mut world.groups[1];
+    group.leader = group.voters.iter().copied().find(|node| *node != to);
+    let mut observed = world.observe();
+    let tasks = |observed: &Observed| {
+        let plan = Plan::new(&world.placement, observed, &BTreeSet::new());
+        assert!(plan.holds());
+        plan.tasks.into_iter().map(|task| task.step).collect::<Vec<_>>()
+    };
+    assert_eq!(tasks(&observed), [Step::HandOver(to)]);
+    let trouble = Trouble { poisoned: false, why: "a block is damaged".to_owned() };
+    observed.get_mut(&to).unwrap().trouble = Some(trouble);
+    assert_eq!(tasks(&observed), []);
 }

@@ -20,7 +20,8 @@ use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::{
-    Admin, CLUSTER, Cluster, ClusterStatus, Entrance, Hosted, Hosting, Node, Opening, arrive,
+    Admin, CLUSTER, Cluster, ClusterStatus, Entrance, Hosted, Hosting, Node, Opening, Trouble,
+    arrive,
 };
 use crate::error::Error;
 use crate::placement::{GroupId, NodeId, PLACEMENT, Placement};
@@ -51,6 +52,8 @@ pub(super) struct Shelf {
     runtime: Handle,
     groups: Mutex<BTreeMap<GroupId, Held>>,
     placed: Mutex<Option<Placement>>,
+    /// What it says is wrong with its disk.
+    pub(super) trouble: Mutex<Option<Trouble>>,
 }
 
 struct Held {
@@ -131,6 +134,7 @@ impl Rig {
             runtime: Handle::current(),
             groups: Mutex::default(),
             placed: Mutex::default(),
+            trouble: Mutex::default(),
         });
         block_in_place(|| groups.reopen());
         let log = block_in_place(|| Log::open(&directory.join("log"), Options::default())).unwrap();
@@ -337,6 +341,10 @@ impl Hosting for Shelf {
     fn groups(&self) -> Vec<(GroupId, Arc<Group>)> {
         let groups = self.groups.lock();
         groups.iter().map(|(number, held)| (*number, Arc::clone(&held.group))).collect()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.trouble.lock().clone()
     }
 
     fn placed(&self, placement: &Placement) {
