@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use raft_engine::env::{FileSystem, Handle, Permission};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::error::Error;
 
@@ -88,9 +88,9 @@ impl Cuts {
     /// Nothing is lost by what was cut off.
     pub(crate) fn let_go(&self) {
         for Cut { path, from, bytes } in self.made.lock().drain(..) {
-            warn!(
-                "{}: {} bytes from offset {from} on were not written to their end before a crash: \
-                 they are cut off",
+            info!(
+                "{}: {} bytes from offset {from} on are cut off: they were not written to their end \
+                 before a crash, or are of a file that is used again",
                 path.display(),
                 bytes.len()
             );
