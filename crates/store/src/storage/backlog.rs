@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ahash::AHashMap;
 use bytes::Bytes;
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
 use super::rows::{Row, weight};
 use crate::placement::GroupId;
@@ -17,8 +17,16 @@ use crate::state::Kept;
 /// whoever reads finds them here.
 pub(super) struct Backlog {
     /// By the group's number.
-    groups: Box<[RwLock<Part>]>,
+    groups: Box<[Group]>,
     bytes: AtomicU64,
+}
+
+#[derive(Default)]
+struct Group {
+    /// Held while changes are added, or sealed: the engine is given all of a commit, with what is to be
+    /// kept with it, or nothing.
+    whole: Mutex<()>,
+    part: RwLock<Part>,
 }
 
 /// What is to come of one group's items.
@@ -44,7 +52,7 @@ pub(super) struct Changes {
 impl Backlog {
     /// Of the groups up to this one.
     pub(super) fn new(last: u16) -> Self {
-        let groups = (0..=last).map(|_| RwLock::default()).collect();
+        let groups = (0..=last).map(|_| Group::default()).collect();
         Self { groups, bytes: AtomicU64::new(0) }
     }
 
@@ -59,7 +67,7 @@ impl Backlog {
 
     /// What there is of a group.
     pub(super) fn part(&self, group: GroupId) -> Option<RwLockReadGuard<'_, Part>> {
-        Some(self.groups.get(usize::try_from(group).ok()?)?.read())
+        Some(self.group(group)?.part.read())
     }
 
     /// Adds changes of a group, which are seen from then on. Gives how many bytes there were before.
@@ -69,7 +77,8 @@ impl Backlog {
         changes: &[(&[u8], Row)],
         kept: Option<&Kept>,
     ) -> Option<u64> {
-        let part = self.groups.get(usize::try_from(group).ok()?)?;
+        let Group { whole, part } = self.group(group)?;
+        let _whole = whole.lock();
         let before = self.bytes();
         // Readers are let in between: many changes take as long as a request.
         for some in changes.chunks(AT_ONCE) {
@@ -89,7 +98,8 @@ impl Backlog {
     /// Seals what there is of a group, if there is anything. Who does so has it [given](Self::given)
     /// before it does again.
     pub(super) fn seal(&self, group: GroupId) -> Option<Arc<Changes>> {
-        let part = self.groups.get(usize::try_from(group).ok()?)?;
+        let Group { whole, part } = self.group(group)?;
+        let _whole = whole.lock();
         if !part.read().open.there {
             return None;
         }
@@ -102,9 +112,13 @@ impl Backlog {
 
     /// The engine has what was sealed of a group.
     pub(super) fn given(&self, group: GroupId) {
-        let part = usize::try_from(group).ok().and_then(|at| self.groups.get(at));
-        let Some(sealed) = part.and_then(|part| part.write().sealed.take()) else { return };
+        let sealed = self.group(group).and_then(|group| group.part.write().sealed.take());
+        let Some(sealed) = sealed else { return };
         self.bytes.fetch_sub(sealed.bytes, Ordering::AcqRel);
+    }
+
+    fn group(&self, group: GroupId) -> Option<&Group> {
+        self.groups.get(usize::try_from(group).ok()?)
     }
 }
 
@@ -136,5 +150,5 @@ impl Changes {
     }
 }
 
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = if cfg!(test) { 1 } else { 64 };
 const KEPT_BYTES: u64 = 64;

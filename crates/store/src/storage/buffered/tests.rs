@@ -195,6 +195,31 @@ fn what_is_done_is_seen_at_once_and_given_later_once_and_in_order() {
     assert_eq!(buffered.inner.rows.backlog(), 0);
 }
 
+/// Else what is done again after a crash would be done to what has it already.
+#[test]
+fn the_engine_is_given_commits_as_a_whole_with_what_is_kept() {
+    let (numbers, buffered) = buffered(0, 1 << 20);
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                let kept = buffered.kept(1).unwrap().state.sequence;
+                // Nobody else gives meanwhile.
+                let _alone = buffered.inner.giving.lock();
+                let now = numbers.kept(1).unwrap().state.sequence;
+                let there = numbers.values.each_ref().map(|value| value.load(Ordering::SeqCst));
+                assert!(now >= kept && there == [now; KEYS], "{there:?} with {now}");
+            }
+        });
+        let keys: [[u8; 1]; KEYS] = [[0], [1], [2], [3]];
+        for next in 1..=20_000 {
+            let changes = keys.each_ref().map(|key| (&key[..], Some(record(next))));
+            buffered.commit(1, &changes, Some(&kept(next))).unwrap();
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+}
+
 #[test]
 fn what_is_done_is_given_though_nobody_asks() {
     let (numbers, buffered) = buffered(0, 1 << 20);
