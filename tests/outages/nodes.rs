@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -163,8 +164,8 @@ impl Nodes {
         killed.and(ended).map_err(failed)
     }
 
-    /// Puts bytes behind the end of the newest file of the log of a node that does not run, as if it
-    /// had been killed in the middle of a write.
+    /// Puts bytes behind what was written to the newest file of the log of a node that does not run, as
+    /// if it had been killed in the middle of a write. A full volume takes none.
     pub(super) fn tear(&self, node: u16, torn: &[u8]) -> Result<(), Failure> {
         let folder = self.folder(node).join("data/log/data");
         let failed = |error| Failure::io(format_args!("write to {}", folder.display()))(error);
@@ -176,8 +177,14 @@ impl Nodes {
             }
         }
         let newest = newest.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        let file = OpenOptions::new().append(true).open(newest);
-        file.and_then(|mut file| file.write_all(torn)).map_err(failed)
+        // Files are made with zeros behind what is written.
+        let written = fs::read(&newest).map_err(failed)?;
+        let end = written.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        let file = OpenOptions::new().write(true).open(newest);
+        match file.and_then(|file| file.write_all_at(torn, end)) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            other => other.map_err(failed),
+        }
     }
 
     pub(super) fn pause(&mut self, node: u16) -> Result<(), Failure> {

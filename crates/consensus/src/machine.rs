@@ -5,6 +5,7 @@
 //! alone, whatever of it survived a crash, tells from where its history has to be repeated.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -71,7 +72,7 @@ pub(crate) struct Mark {
 
 pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<Types, Parts>;
 
-/// A machine as openraft knows it: what is asked of it goes to its thread.
+/// A machine as openraft knows it.
 #[derive(Clone)]
 pub(crate) struct Operator {
     machine: Reached,
@@ -135,10 +136,13 @@ impl Operator {
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> io::Result<T> {
         let (answer, asked) = oneshot::channel();
-        let gone = || io::Error::other("the machine's thread has ended");
+        let gone = || io::Error::other("the machine has ended");
         match &self.machine {
             Reached::Thread(jobs) => jobs.send(job(answer)).map_err(|_| gone())?,
-            Reached::Here(machine) => do_job(&mut *machine.lock(), job(answer)),
+            // Whoever asks is told that it is gone, as by a thread that panicked.
+            Reached::Here(machine) => drop(catch_unwind(AssertUnwindSafe(|| {
+                do_job(&mut *machine.lock(), job(answer));
+            }))),
         }
         asked.await.map_err(|_| gone())?
     }

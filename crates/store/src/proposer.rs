@@ -175,6 +175,9 @@ impl Proposer {
             Part::Leads(reign) => self.lead(course, commands, reign).await,
             Part::Follows(reign) => self.forward(course, commands, reign),
             Part::Waits => {
+                if self.groups.leaves(partition.group) {
+                    self.groups.pass_on(partition.group);
+                }
                 course.number += 1;
                 partition.proposals.give_back(course.number, commands);
             }

@@ -30,10 +30,9 @@ pub(crate) trait Storage: Send + Sync + 'static {
     fn kept(&self, group: GroupId) -> Result<Kept, Error>;
 
     /// Makes `changes` of a group and what is kept with them seen, all or nothing; with `None` nothing
-    /// is kept any more. After a crash they may be
-    /// gone until [`persist`](Self::persist) has returned, but what was committed later is then gone
-    /// too. After an error nothing may be committed any more. Waits while it
-    /// is behind.
+    /// is kept any more. After a crash they may be gone until [`persist`](Self::persist) has returned, but
+    /// what was committed of the group later is then gone too. After an error nothing may be committed
+    /// any more. Waits while it is behind.
     fn commit(
         &self,
         group: GroupId,

@@ -91,6 +91,11 @@ impl Disk {
         guard(|| self.engine.purge())
     }
 
+    /// Bytes of the files that count: not of those that are only kept to be used again.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.engine.used_bytes()
+    }
+
     /// A group's entries with these indexes; with a limit of bytes maybe fewer, but at least one.
     pub(crate) fn fetch(
         &self,
@@ -214,6 +219,7 @@ trait Engine: Send + Sync {
     fn span(&self, group: u64) -> Option<Range<u64>>;
     fn value(&self, group: u64, key: &[u8]) -> Option<Vec<u8>>;
     fn groups(&self) -> Vec<u64>;
+    fn used_bytes(&self) -> u64;
 }
 
 impl<F: FileSystem + 'static> Engine for raft_engine::Engine<F> {
@@ -256,6 +262,10 @@ impl<F: FileSystem + 'static> Engine for raft_engine::Engine<F> {
 
     fn groups(&self) -> Vec<u64> {
         self.raft_groups()
+    }
+
+    fn used_bytes(&self) -> u64 {
+        self.get_used_size() as u64
     }
 }
 

@@ -61,8 +61,8 @@ impl Keeper {
     }
 
     pub(crate) fn purge(&mut self) {
-        let bytes = self.disk.directory.disk_bytes().unwrap_or(u64::MAX);
-        if self.shared.failure().is_some() || bytes <= self.shared.options.disk_bytes {
+        let enough = self.disk.used_bytes() <= self.shared.options.disk_bytes;
+        if self.shared.failure().is_some() || enough {
             return;
         }
         let synced = self.shared.synced();

@@ -19,7 +19,7 @@ use super::writer::Writer;
 use crate::error::Error;
 
 /// What a log's threads and its groups share. Locks are taken in the order of: a group's state, the
-/// queue; and none is held while the disk is waited for.
+/// queue; and none of these is held while the disk is waited for.
 pub(crate) struct Shared {
     pub(crate) path: PathBuf,
     pub(crate) options: Options,

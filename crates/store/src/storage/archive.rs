@@ -8,11 +8,14 @@
 //! | file | bytes | |
 //! |---|---|---|
 //! | `keyspaces/N/current` | 8, 16, 1 | the number of the list, the checksum of that file, 0 |
-//! | `keyspaces/N/vM` | all | the list M of sorted files |
+//! | `keyspaces/N/vM` | all | the list M of sorted files, as sections: in `tables` the number of levels, 1, of each that of runs, 1, of each that of files, 4, of each its number, 8, 0, 1, its checksum, 16, a place in the order of writes, 8 |
 //! | `keyspaces/N/tables/M` | from 0 | sections, of which most are blocks, one after the other |
 //! | | at its end, 38 | `SFA!`, 1, 0, the checksum of the contents, where they begin, their length |
 //! | contents | | `TOC!`, how many, 4; of each section where it begins, 8, its length, 8, that of its name, 2, that |
 //! | block | 29, 4 | `LSM`, 3, kind, 1, the checksum of the rest, 16, its length, 4, another, 4; of these 29 the checksum |
+//!
+//! A sorted file is written under its name, and counts from when a list names it: what a crash has left
+//! unfinished is in none, and the engine removes it. So only those are looked at that a list names.
 //!
 //! Numbers are little-endian. Checksums are XXH3 of 128 bits, of which the last has the lowest 32. A
 //! journal has its own (`journals`).
@@ -36,9 +39,6 @@ struct Section {
 
 /// Checks, before the engine opens its files in `directory`, what it would believe.
 pub(super) fn check(directory: &Path) -> Result<(), Error> {
-    for keyspace in keyspaces(directory)? {
-        check_list(&keyspace)?;
-    }
     for path in sorted_files(directory)? {
         sections(&path, &open(&path)?)?;
     }
@@ -108,12 +108,12 @@ fn block_len(head: &[u8; HEAD]) -> Option<u32> {
     is_sound.then_some(u32::from_le_bytes(*covered.get(21..)?.first_chunk()?))
 }
 
-/// Checks that the list of a keyspace's sorted files is what was written.
-fn check_list(keyspace: &Path) -> Result<(), Error> {
+/// The list of a keyspace's sorted files, if there is one. It is what was written.
+fn current_list(keyspace: &Path) -> Result<Option<PathBuf>, Error> {
     let current = keyspace.join(CURRENT);
     let Some(said) = read(&current)? else {
         // The engine says so, or makes a new one.
-        return Ok(());
+        return Ok(None);
     };
     let senseless =
         || Error::corrupt(&current, "it does not say which list of sorted files counts");
@@ -131,7 +131,37 @@ fn check_list(keyspace: &Path) -> Result<(), Error> {
         let detail = format!("it is not the list that {} has the checksum of", current.display());
         return Err(Error::corrupt(&list, detail));
     }
-    Ok(())
+    Ok(Some(list))
+}
+
+/// The numbers of the files that a list names.
+fn listed(list: &Path) -> Result<Vec<u64>, Error> {
+    let senseless = || Error::corrupt(list, "it is no list of sorted files");
+    let file = open(list)?;
+    let tables = sections(list, &file)?.into_iter().find(|section| section.name == b"tables");
+    let Section { from, len, .. } = tables.ok_or_else(senseless)?;
+    let mut bytes = vec![0; usize::try_from(len).map_err(|_| senseless())?];
+    file.read_exact_at(&mut bytes, from).map_err(Error::io("read", list))?;
+    parse_listed(&bytes).ok_or_else(senseless)
+}
+
+fn parse_listed(bytes: &[u8]) -> Option<Vec<u64>> {
+    let mut numbers = Vec::new();
+    let (levels, mut rest) = bytes.split_first()?;
+    for _ in 0..*levels {
+        let (runs, mut of_level) = rest.split_first()?;
+        for _ in 0..*runs {
+            let (files, mut of_run) = of_level.split_first_chunk()?;
+            for _ in 0..u32::from_le_bytes(*files) {
+                let (file, after) = of_run.split_first_chunk::<LISTED>()?;
+                numbers.push(u64::from_le_bytes(*file.first_chunk()?));
+                of_run = after;
+            }
+            of_level = of_run;
+        }
+        rest = of_level;
+    }
+    Some(numbers)
 }
 
 /// The sections of a sorted file.
@@ -178,7 +208,9 @@ fn keyspaces(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 fn sorted_files(directory: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut files = Vec::new();
     for keyspace in keyspaces(directory)? {
-        files.append(&mut list(&keyspace.join(TABLES))?);
+        let Some(list) = current_list(&keyspace)? else { continue };
+        let tables = keyspace.join(TABLES);
+        files.extend(listed(&list)?.into_iter().map(|number| tables.join(number.to_string())));
     }
     Ok(files)
 }
@@ -197,7 +229,10 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 fn open(path: &Path) -> Result<File, Error> {
-    File::open(path).map_err(Error::io("open", path))
+    File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::corrupt(path, "it is missing"),
+        _ => Error::io("open", path)(error),
+    })
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
@@ -212,5 +247,7 @@ const TABLES: &str = "tables";
 const CURRENT: &str = "current";
 /// Sections that are no blocks.
 const UNBLOCKED: [&[u8]; 2] = [b"table_version", b"linked_blob_files"];
+/// Bytes of a file in a list of them.
+const LISTED: usize = 33;
 const TRAILER: usize = 38;
 const HEAD: usize = 33;

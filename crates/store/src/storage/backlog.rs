@@ -1,5 +1,6 @@
 //! Changes that are done, and that the engine is still to be given.
 
+use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,6 +8,7 @@ use ahash::AHashMap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+use super::Keys;
 use super::rows::{Row, weight};
 use crate::placement::GroupId;
 use crate::state::Kept;
@@ -70,16 +72,15 @@ impl Backlog {
         Some(self.group(group)?.part.read())
     }
 
-    /// Adds changes of a group, which are seen from then on. Gives how many bytes there were before.
+    /// Adds changes of a group, which are seen from then on, if there is such a group.
     pub(super) fn add(
         &self,
         group: GroupId,
         changes: &[(&[u8], Row)],
         kept: Option<&Kept>,
-    ) -> Option<u64> {
-        let Group { whole, part } = self.group(group)?;
+    ) -> bool {
+        let Some(Group { whole, part }) = self.group(group) else { return false };
         let _whole = whole.lock();
-        let before = self.bytes();
         // Readers are let in between: many changes take as long as a request.
         for some in changes.chunks(AT_ONCE) {
             let mut part = part.write();
@@ -92,7 +93,7 @@ impl Backlog {
             open.bytes += KEPT_BYTES;
             self.bytes.fetch_add(KEPT_BYTES, Ordering::AcqRel);
         }
-        Some(before)
+        true
     }
 
     /// Seals what there is of a group, if there is anything. Who does so has it [given](Self::given)
@@ -127,6 +128,15 @@ impl Part {
     pub(super) fn get(&self, key: &[u8]) -> Option<Row> {
         let sealed = || self.sealed.as_ref()?.rows.get(key);
         self.open.rows.get(key).or_else(sealed).cloned()
+    }
+
+    /// What is here of the keys between two, in any order.
+    pub(super) fn between(&self, keys: Keys<'_>) -> Vec<(Bytes, Row)> {
+        let sealed = self.sealed.iter().flat_map(|sealed| &sealed.rows);
+        let sealed = sealed.filter(|(key, _)| !self.open.rows.contains_key(*key));
+        let wanted = |key: &[u8]| RangeBounds::<[u8]>::contains(&keys, key);
+        let rows = self.open.rows.iter().chain(sealed).filter(|(key, _)| wanted(key));
+        rows.map(|(key, row)| (Bytes::copy_from_slice(key), row.clone())).collect()
     }
 
     pub(super) fn seals(&self) -> u64 {

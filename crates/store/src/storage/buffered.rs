@@ -1,6 +1,7 @@
 //! An engine behind rows in memory, and the thread that gives it what is done.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -36,8 +37,16 @@ struct Inner {
     giving: Mutex<()>,
     /// Why the engine takes no more.
     failed: OnceLock<String>,
-    closed: Mutex<bool>,
+    state: Mutex<State>,
     called: Condvar,
+}
+
+/// How the thread stands.
+#[derive(Default)]
+struct State {
+    /// It has found nothing to be given.
+    idle: bool,
+    closed: bool,
 }
 
 impl Buffered {
@@ -56,7 +65,7 @@ impl Buffered {
             limit,
             giving: Mutex::default(),
             failed: OnceLock::new(),
-            closed: Mutex::default(),
+            state: Mutex::default(),
             called: Condvar::new(),
         });
         let giver = Arc::clone(&inner);
@@ -69,23 +78,25 @@ impl Buffered {
 impl Inner {
     /// Gives from time to time, until it is closed or the engine takes no more.
     fn run(&self) {
-        let mut closed = self.closed.lock();
-        while !*closed {
+        let mut state = self.state.lock();
+        while !state.closed {
             if self.rows.backlog() == 0 {
-                self.called.wait(&mut closed);
+                state.idle = true;
+                self.called.wait(&mut state);
+                state.idle = false;
                 continue;
             }
             if self.rows.backlog() < self.much() {
-                self.called.wait_for(&mut closed, PAUSE);
+                self.called.wait_for(&mut state, PAUSE);
             }
-            if *closed {
+            if state.closed {
                 return;
             }
-            drop(closed);
+            drop(state);
             if self.give().is_err() {
                 return;
             }
-            closed = self.closed.lock();
+            state = self.state.lock();
         }
     }
 
@@ -157,16 +168,14 @@ impl Storage for Buffered {
     ) -> Result<(), Error> {
         let inner = &*self.inner;
         inner.check()?;
-        let Some(before) = inner.rows.change(group, changes, kept) else {
-            return Err(Error::Member { detail: format!("there is no group {group}") });
-        };
-        let now = inner.rows.backlog();
-        if now > inner.limit {
+        if !inner.rows.change(group, changes, kept) {
+            return Err(Error::corrupt(&inner.path, format!("there is no group {group}")));
+        }
+        let backlog = inner.rows.backlog();
+        if backlog > inner.limit {
             return inner.give();
         }
-        if before == 0 || (before < inner.much() && now >= inner.much()) {
-            // It has looked, and waits, or will look.
-            drop(inner.closed.lock());
+        if inner.state.lock().idle || backlog >= inner.much() {
             inner.called.notify_one();
         }
         Ok(())
@@ -182,9 +191,32 @@ impl Storage for Buffered {
         self.inner.engine.whole(group)
     }
 
+    /// Waits for nobody who gives: what the engine has not been given is shown among what it has.
     fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
-        self.inner.give()?;
-        self.inner.engine.walk(group, keys, visit)
+        let Inner { engine, rows, .. } = &*self.inner;
+        let backlog = rows.between(group, keys);
+        let (mut next, mut ended) = (backlog.into_iter().peekable(), false);
+        engine.walk(group, keys, &mut |key, record| {
+            while let Some((earlier, row)) = next.next_if(|(earlier, _)| earlier < &key) {
+                if row.is_some_and(|record| visit(earlier, record).is_break()) {
+                    ended = true;
+                    return ControlFlow::Break(());
+                }
+            }
+            let record = match next.next_if(|(hidden, _)| hidden == &key) {
+                Some((_, row)) => row,
+                None => Some(record),
+            };
+            let went = record.map_or(ControlFlow::Continue(()), |record| visit(key, record));
+            ended = went.is_break();
+            went
+        })?;
+        for (key, row) in next {
+            if ended || row.is_some_and(|record| visit(key, record).is_break()) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn find_damaged(&self, more: &mut dyn FnMut(usize) -> bool) -> Option<Error> {
@@ -213,7 +245,7 @@ impl Storage for Buffered {
 
 impl Drop for Buffered {
     fn drop(&mut self) {
-        *self.inner.closed.lock() = true;
+        self.inner.state.lock().closed = true;
         self.inner.called.notify_one();
         // It has panicked, if anything: then nothing more was given.
         self.thread.take().into_iter().for_each(|thread| drop(thread.join()));

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
+use super::Keys;
 use super::backlog::{Backlog, Changes};
 use crate::placement::GroupId;
 use crate::state::Kept;
@@ -76,14 +77,20 @@ impl Rows {
         }
     }
 
-    /// Shows changes of a group from now on. Gives how many bytes there were to be given before, or
-    /// nothing if there is no such group.
+    /// What is still to be given of the keys of a group between two, in their order.
+    pub(super) fn between(&self, group: GroupId, keys: Keys<'_>) -> Vec<(Bytes, Row)> {
+        let mut rows = self.backlog.part(group).map_or_else(Vec::new, |part| part.between(keys));
+        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        rows
+    }
+
+    /// Shows changes of a group from now on, if there is such a group.
     pub(super) fn change(
         &self,
         group: GroupId,
         changes: &[(&[u8], Row)],
         kept: Option<&Kept>,
-    ) -> Option<u64> {
+    ) -> bool {
         self.backlog.add(group, changes, kept)
     }
 

@@ -292,6 +292,32 @@ fn a_copy_takes_nothing_of_the_reserve() {
     assert!(fs::read(&journal).unwrap() != damaged, "there was a copy");
 }
 
+/// A sorted file is written under its name: one that a crash has left unfinished is in no list.
+#[test]
+fn a_sorted_file_that_was_not_finished_is_no_damage() {
+    let place = TempDir::new().unwrap();
+    let path = place.path().join("store");
+    let options = Options { write_buffer_bytes: 1 << 20, ..small() };
+    let value = "0123456789".repeat(20_000);
+    let store = Store::open(&path, options.clone()).unwrap();
+    for number in 0..20 {
+        set(&mut store.session(), &format!("key{number}"), &value, NOW);
+    }
+    store.close().unwrap();
+    let sorted = path.join("data/keyspaces/1/tables");
+    let whole = fs::read_dir(&sorted).unwrap().next().expect("there are sorted files").unwrap();
+    let whole = fs::read(whole.path()).unwrap();
+    for (name, bytes) in [("997", &[][..]), ("998", &whole[..whole.len() / 2]), ("999", b"nothing")]
+    {
+        fs::write(sorted.join(name), bytes).unwrap();
+    }
+    let store = Store::open(&path, options).unwrap();
+    assert!(store.shared().storage.find_damaged(&mut |_| true).is_none());
+    for number in 0..20 {
+        assert_eq!(get(&mut store.session(), &format!("key{number}"), NOW).unwrap(), value);
+    }
+}
+
 #[test]
 fn a_missing_or_senseless_file_of_the_engine_is_damage() {
     let (place, path) = written();

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::ops::{Bound, RangeBounds};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -78,7 +79,14 @@ impl Storage for Arc<Numbers> {
         Ok((Kept::default(), Box::new(std::iter::empty())))
     }
 
-    fn walk(&self, _: GroupId, _: Keys<'_>, _: &mut Visit<'_>) -> Result<(), Error> {
+    fn walk(&self, _: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
+        for (key, value) in (0..).zip(&self.values) {
+            let number = value.load(Ordering::SeqCst);
+            let wanted = number > 0 && RangeBounds::<[u8]>::contains(&keys, &[key][..]);
+            if wanted && visit(Bytes::copy_from_slice(&[key]), record(number)).is_break() {
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -274,6 +282,43 @@ fn an_engine_that_is_behind_is_given_nothing_and_keeps_nobody_waiting_for_a_whil
     numbers.behind.store(false, Ordering::Relaxed);
     buffered.persist().unwrap();
     assert_eq!(numbers.values[3].load(Ordering::SeqCst), 29);
+}
+
+#[test]
+fn a_walk_waits_for_no_engine_and_shows_what_that_is_still_to_be_given() {
+    let (numbers, buffered) = buffered(0, 1 << 20);
+    for key in [0, 1, 3] {
+        put(&buffered, key, 1);
+    }
+    buffered.persist().unwrap();
+    numbers.behind.store(true, Ordering::Relaxed);
+    put(&buffered, 2, 4);
+    // Some are sealed, some not.
+    until(|| buffered.inner.giving.is_locked());
+    put(&buffered, 2, 5);
+    put(&buffered, 1, 7);
+    buffered.commit(1, &[(&[0], None)], None).unwrap();
+    let walk = |from: Bound<&[u8]>, limit: usize| {
+        let mut seen = Vec::new();
+        let walked = buffered.walk(1, (from, Bound::Unbounded), &mut |key, record| {
+            seen.push((key[0], number(&Some(record))));
+            if seen.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        walked.unwrap();
+        seen
+    };
+    let all = [(1, 7), (2, 5), (3, 1)];
+    for limit in 1..=4 {
+        assert_eq!(walk(Bound::Unbounded, limit), all[..limit.min(3)]);
+        assert_eq!(walk(Bound::Excluded(&[1]), limit), all[1..(limit + 1).min(3)]);
+    }
+    assert_eq!(buffered.scan(2, &[], 9).unwrap().len(), 3, "nothing of another group");
+    put(&buffered, 3, 8);
+    assert_eq!(walk(Bound::Included(&[3]), 1), [(3, 8)]);
+    numbers.broken.store(true, Ordering::Relaxed);
+    numbers.behind.store(false, Ordering::Relaxed);
+    until(|| buffered.check().is_err());
+    assert_eq!(walk(Bound::Unbounded, 2), all[..2], "nor for one that has failed");
 }
 
 #[test]
