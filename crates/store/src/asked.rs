@@ -63,7 +63,7 @@ impl Asked {
 
     /// Begins a round with up to `limit` reads, if fewer than `room` are under way and there are any: it
     /// goes on until it is [over](Self::round_over). Each range may be to be in one by itself. `None`
-    /// once it is closed and empty.
+    /// once it is closed and empty, and no round is under way: what is in one is yet to be answered.
     pub(crate) fn begin_round(
         &self,
         room: usize,
@@ -72,7 +72,7 @@ impl Asked {
     ) -> Option<Vec<Command>> {
         let mut inner = self.inner.lock();
         (inner.called, inner.room) = (false, room);
-        if inner.closed && inner.waiting.is_empty() {
+        if inner.ends() {
             inner.ended = true;
             return None;
         }
@@ -104,12 +104,18 @@ impl Asked {
     /// Calls the thread that begins rounds, unless it was called or can do nothing.
     fn call(&self, mut inner: MutexGuard<'_, Inner>) {
         let waits = !inner.waiting.is_empty();
-        let wanted = if waits { inner.rounds < inner.room } else { inner.closed && !inner.ended };
+        let wanted = if waits { inner.rounds < inner.room } else { inner.ends() && !inner.ended };
         if wanted && !inner.called {
             inner.called = true;
             drop(inner);
             self.bell.ring(self.group);
         }
+    }
+}
+
+impl Inner {
+    fn ends(&self) -> bool {
+        self.closed && self.waiting.is_empty() && self.rounds == 0
     }
 }
 
@@ -154,8 +160,11 @@ mod tests {
         assert!(asked.push(read()).is_some() && asked.put_back([read()].into()).is_err());
         asked.round_over();
         assert!(called(&bell));
-        assert_eq!((begin(2), called(&bell), begin(2)), (Some(1), true, None));
+        assert_eq!((begin(2), called(&bell), begin(2)), (Some(1), false, Some(0)));
         asked.round_over();
+        assert!(!called(&bell), "another round goes on");
+        asked.round_over();
+        assert_eq!((called(&bell), begin(2)), (true, None));
         assert!(!called(&bell), "it has ended once");
     }
 

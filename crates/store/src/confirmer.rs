@@ -33,7 +33,7 @@ impl Confirmer {
         Self { shared, groups }
     }
 
-    /// Sends reads on until all groups are closed and none waits.
+    /// Sends reads on until all groups are closed, none waits and none is under way.
     pub(crate) fn run(self) {
         let ways = Arc::clone(&self.shared.ways);
         let mut open = ways.partitions().len();
