@@ -198,6 +198,25 @@ impl Group {
         confirmed.map(drop).map_err(|_| Unproposed::NotLeader(self.leader()))
     }
 
+    /// The index of the last entry that may have been acknowledged before this was called: what any
+    /// replica has done up to there lacks nothing of that.
+    ///
+    /// # Errors
+    ///
+    /// This node does not lead, or a majority does not say so.
+    pub async fn read_index(&self) -> Result<u64, Unproposed> {
+        let confirmed = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+        let confirmed = confirmed.map_err(|_| Unproposed::NotLeader(self.leader()))?;
+        Ok(confirmed.read_log_id().log_id().index)
+    }
+
+    /// Whether this node's machine has done the entry of this index. Returns when it has, or has not
+    /// after so long.
+    pub async fn reach(&self, index: u64, patience: Duration) -> bool {
+        let wait = self.raft.wait(Some(patience));
+        wait.applied_index_at_least(Some(index), "it is done").await.is_ok()
+    }
+
     /// This node's number.
     pub fn node(&self) -> u64 {
         *self.raft.node_id()

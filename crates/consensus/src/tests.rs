@@ -286,6 +286,31 @@ async fn another_takes_over_and_who_was_cut_off_catches_up() {
 }
 
 #[tokio::test]
+async fn who_has_done_the_read_index_lacks_nothing_that_was_acknowledged_before() {
+    let cluster = Cluster::of(3).await;
+    let all = entries(0, 200);
+    let first = cluster.leader().await;
+    let group = &cluster.nodes[&first].group;
+    let others = cluster.nodes.iter().filter(|(node, _)| **node != first);
+    let others: Vec<_> = others.map(|(_, node)| node).collect();
+    let mut index = 0;
+    for (number, entry) in all.iter().enumerate() {
+        propose(group, entry.clone()).await.unwrap();
+        index = group.read_index().await.unwrap();
+        for other in &others {
+            assert!(other.group.reach(index, PATIENCE).await);
+            assert_eq!(other.ledger.entries(), all[..=number]);
+            assert_eq!(other.group.read_index().await, Err(Unproposed::NotLeader(Some(first))));
+        }
+    }
+    assert!(!others[0].group.reach(index + 1, Duration::ZERO).await, "there is none yet");
+    // It leads as far as it knows, and nobody says so.
+    cluster.cut_off(first);
+    assert_eq!(group.leader(), Some(first));
+    group.read_index().await.unwrap_err();
+}
+
+#[tokio::test]
 async fn who_led_and_is_back_at_once_confirms_nothing_before_it_has_all() {
     let mut cluster = Cluster::of(3).await;
     for round in 0..3 {
