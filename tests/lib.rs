@@ -19,6 +19,7 @@
 //! - [`linearizability`]: whether what clients saw can have been
 //! - [`outages`]: stores as processes, on which and between which all kinds of things fail
 //! - [`resident`]: the memory that a process holds
+//! - [`staleness`]: whether what may be old was no older
 
 pub mod connection;
 pub mod filler;
@@ -26,6 +27,7 @@ pub mod linearizability;
 pub mod outages;
 pub mod resident;
 pub mod soak;
+pub mod staleness;
 
 #[cfg(test)]
 mod client;
