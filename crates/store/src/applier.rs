@@ -171,7 +171,7 @@ impl Applier {
 
     fn become_view(&self, view: &mut dyn View) -> Result<Kept, Error> {
         // What is read from now on is asked anew.
-        self.partition.end_tenure();
+        self.partition.freshness.end_tenure();
         // Without a mark nobody takes for something what there is until all is there. But it has not
         // lost what was durable.
         let sequence = self.done.state.sequence;
@@ -190,6 +190,8 @@ impl Applier {
     }
 
     fn fail(&self, error: Error) -> io::Error {
+        // What there is may be anything between two entries, and stays so.
+        self.partition.freshness.end_tenure();
         let why = io::Error::other(error.to_string());
         self.shared.health.poison(error);
         why
@@ -247,7 +249,7 @@ impl Machine for Applier {
         let kept = installed.map_err(|error| self.fail(error))?;
         self.partition.begin(kept.state);
         // And what was read until now is asked anew too.
-        self.partition.end_tenure();
+        self.partition.freshness.end_tenure();
         (self.done, self.is_kept) = (kept, true);
         Ok(())
     }

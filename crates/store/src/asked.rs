@@ -88,6 +88,16 @@ impl Asked {
         Some(reads)
     }
 
+    /// Calls the thread that begins rounds for a question of its own.
+    pub(crate) fn call_for_question(&self) {
+        let mut inner = self.inner.lock();
+        if !inner.closed && !inner.called {
+            inner.called = true;
+            drop(inner);
+            self.bell.ring(self.group);
+        }
+    }
+
     pub(crate) fn round_over(&self) {
         let mut inner = self.inner.lock();
         inner.rounds = inner.rounds.saturating_sub(1);
@@ -165,6 +175,22 @@ mod tests {
         assert!(!called(&bell), "another round goes on");
         asked.round_over();
         assert_eq!((called(&bell), begin(2)), (true, None));
+        assert!(!called(&bell), "it has ended once");
+    }
+
+    #[test]
+    fn a_question_calls_who_begins_rounds_once_until_it_is_closed() {
+        let bell = Arc::<Bell>::default();
+        let asked = Asked::new(7, Arc::clone(&bell));
+        for _ in 0..2 {
+            asked.call_for_question();
+            asked.call_for_question();
+            assert!(called(&bell));
+            assert_eq!(asked.begin_round(1, 2, false).map(|reads| reads.len()), Some(0));
+        }
+        asked.close();
+        assert!(called(&bell) && asked.begin_round(1, 2, false).is_none());
+        asked.call_for_question();
         assert!(!called(&bell), "it has ended once");
     }
 

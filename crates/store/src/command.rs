@@ -31,6 +31,8 @@ pub(crate) struct Command {
     pub(crate) forwarded: Option<u64>,
     /// Of a read that may be answered here: while its partition has this tenure.
     pub(crate) tenure: u64,
+    /// Whether it may though nobody was asked for it.
+    pub(crate) is_stale: bool,
     /// Who waits; nobody for the store's own.
     ticket: Option<Ticket>,
 }
@@ -87,6 +89,7 @@ impl Command {
             given: Instant::now(),
             forwarded: None,
             tenure: 0,
+            is_stale: false,
             ticket: Some(ticket),
         }
     }
@@ -109,8 +112,21 @@ impl Command {
     fn of(key: Box<[u8]>, task: Task, now: Seconds, ticket: Option<Ticket>) -> Self {
         let (key_len, given) = (key.len(), Instant::now());
         let (payload, flight, forwarded) = (key, None, None);
-        let (group, hash, tenure) = (0, 0, 0);
-        Self { payload, key_len, task, group, hash, now, flight, given, forwarded, tenure, ticket }
+        let (group, hash, tenure, is_stale) = (0, 0, 0, false);
+        Self {
+            payload,
+            key_len,
+            task,
+            group,
+            hash,
+            now,
+            flight,
+            given,
+            forwarded,
+            tenure,
+            is_stale,
+            ticket,
+        }
     }
 
     /// The same, of a group.

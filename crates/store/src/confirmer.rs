@@ -15,6 +15,7 @@ use crate::groups::Groups;
 use crate::partition::Partition;
 use crate::proposer::outcomes;
 use crate::reader::finish;
+use crate::renewal::renew;
 use crate::replica::{Part, Replica};
 use crate::shared::Shared;
 
@@ -49,6 +50,13 @@ impl Confirmer {
                 Some(reads) => self.send(partition, reads, part),
                 None => open -= 1,
             }
+            if partition.freshness.is_used()
+                && let Some(question) = partition.freshness.begin_question(Instant::now())
+            {
+                let is_poisoned = self.shared.health.is_poisoned();
+                let part = if is_poisoned { Part::Gone } else { part };
+                renew(&self.groups, partition, part, question);
+            }
         }
     }
 
@@ -66,7 +74,7 @@ impl Confirmer {
             fail(shared, strangers, failure::BOUNCED);
         }
         match (part, self.groups.replica(partition.group)) {
-            (Part::Leads(_), Some(replica)) => self.confirm(partition, reads, replica),
+            (Part::Leads(_), Some(replica)) => self.confirm(partition, reads, replica, now),
             (Part::Follows(reign), _) => self.forward(partition, reads, reign),
             (Part::Gone, _) => {
                 fail(shared, reads.into(), failure::UNCONFIRMED);
@@ -79,21 +87,29 @@ impl Confirmer {
         }
     }
 
-    /// Has the reading threads answer, once a majority says that this node leads.
-    fn confirm(&self, partition: &Arc<Partition>, mut reads: Vec<Command>, replica: Arc<Replica>) {
+    /// Has the reading threads answer, once a majority says that this node leads, which is asked at `now`.
+    fn confirm(
+        &self,
+        partition: &Arc<Partition>,
+        mut reads: Vec<Command>,
+        replica: Arc<Replica>,
+        now: Instant,
+    ) {
         let (shared, partition) = (Arc::clone(&self.shared), Arc::clone(partition));
-        let tenure = partition.tenure();
+        let tenure = partition.freshness.tenure();
         for read in &mut reads {
             read.tenure = tenure;
         }
         partition.share(!replica.leads_alone());
         if replica.leads_alone() {
+            partition.freshness.learn(now, tenure);
             to_readers(&shared, reads);
             return partition.asked.round_over();
         }
         let patience = self.groups.left(&reads);
         drop(self.groups.runtime().spawn(async move {
             if replica.confirm(patience).await {
+                partition.freshness.learn(now, tenure);
                 to_readers(&shared, reads);
                 partition.asked.round_over();
             } else {
@@ -162,7 +178,9 @@ pub(crate) fn end(
     let (answered, mut next) = finish(shared, read, outcome, wakers);
     shared.counters.reads.add(answered);
     while let Some(command) = next.take() {
-        if let Some(command) = shared.ways.read(command) {
+        let flight = command.flight.clone();
+        let written = || flight.and_then(|flight| flight.written_elsewhere());
+        if let Some(command) = shared.ways.read_stale(command, written) {
             let closed = Outcome::Failed(failure::CLOSED);
             next = finish(shared, command, Some(closed), wakers).1;
         }

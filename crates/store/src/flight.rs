@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 
 use ahash::AHashMap;
 use larder_protocol::Outcome;
@@ -38,6 +39,8 @@ struct Lines {
     turn: Option<u64>,
     /// How many turns were asked for.
     turns: u64,
+    /// When the last write was acknowledged that another node has done.
+    written_elsewhere: Option<Instant>,
     /// A flush that waits for reads, a turn that waits for all, and everything behind them.
     held: VecDeque<Held>,
 }
@@ -127,7 +130,7 @@ impl Flight {
             None if lines.flushes == 0 && command.reads_only() => {
                 let hash = command.hash;
                 command.flight = Some(Arc::clone(self));
-                match ways.read(command) {
+                match ways.read_stale(command, || lines.written_elsewhere) {
                     None => {
                         lines.keys.insert(hash, Line::Reading(VecDeque::new()));
                         lines.reading += 1;
@@ -144,6 +147,16 @@ impl Flight {
         let lines = self.0.lock();
         let is_free = lines.flushes == 0 && lines.turn.is_none() && lines.held.is_empty();
         is_free && !lines.keys.contains_key(&hash)
+    }
+
+    /// When the last write was acknowledged that another node has done: the replica here may lack it.
+    pub(crate) fn written_elsewhere(&self) -> Option<Instant> {
+        self.0.lock().written_elsewhere
+    }
+
+    /// A write that another node has done is about to be acknowledged.
+    pub(crate) fn write_elsewhere(&self) {
+        self.0.lock().written_elsewhere = Some(Instant::now());
     }
 
     /// A read is done. Gives the next read of the same key, if that is next: it is to be done at

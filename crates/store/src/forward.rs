@@ -20,6 +20,8 @@ pub(crate) const READS: u8 = 33;
 pub(crate) const RANGE: u8 = 35;
 /// The kind of a call that asks who leads a group.
 pub(crate) const LEADER: u8 = 34;
+/// The kind of a call that asks how far a group is.
+pub(crate) const INDEX: u8 = 36;
 
 /// Commands to be proposed to a group, forwarded together.
 #[derive(Clone, Debug)]

@@ -120,7 +120,7 @@ impl Groups {
             hosted.replica.stop();
             hosted.end();
         }
-        partition.end_tenure();
+        partition.freshness.end_tenure();
         partition.begin(Kept::default().state);
         self.erase(group)
     }
@@ -206,6 +206,12 @@ impl Groups {
             };
             done(answer).await;
         }));
+    }
+
+    /// How this node reaches others.
+    #[cfg(test)]
+    pub(crate) fn peers(&self) -> Option<&larder_consensus::Peers> {
+        self.others.as_ref().map(|others| &*others.peers)
     }
 
     /// Who is to be told that another does not lead a group as was thought.

@@ -28,6 +28,7 @@
 //! - `ways`, `queue`, `bell`: how commands reach threads, and these the groups that they can go on with
 //! - `command`, `hand`: what is asked, and who knows what a thread has in hand
 //! - `partition`, `proposals`, `asked`: what is asked of one group, and what readers know of its items
+//! - `freshness`, `renewal`: up to when a replica has all that was acknowledged, and how that is known
 //! - `groups`, `replica`, `guide`: the groups that this node takes part in, and who leads the others
 //! - `proposer`, `entry`: how commands become entries of their groups' logs
 //! - `applier`, `apply`, `answers`: how entries come back, what they do, who is told
@@ -125,6 +126,18 @@
 //! | term | 0 or 8 | in which that one leads |
 //! | address | rest | where it is reached |
 //!
+//! | call 36: how far a group is | bytes | |
+//! |---|---|---|
+//! | version | 1 | 2 |
+//! | group | 8 | which who is asked is to lead |
+//!
+//! | its answer | bytes | |
+//! |---|---|---|
+//! | version | 1 | 1 |
+//! | index | 8 | of its log: what a replica has done up to there lacks nothing that was acknowledged before the call |
+//!
+//! Who does not lead, or has no majority that says so, refuses it, as does a version that does not know it.
+//!
 //! The answer of the first three is the outcomes of the commands, in their order, in postcard (`reply`). A
 //! node that does not lead says of each that another does, and forwards nothing. Call 48 is about the
 //! cluster, and 49 about a backup: `cluster/call` and `backup/call` have them. `backup/item` has what an
@@ -151,6 +164,7 @@ mod error;
 mod failure;
 mod flight;
 mod forward;
+mod freshness;
 mod groups;
 mod guide;
 mod hand;
@@ -169,6 +183,7 @@ mod published;
 mod queue;
 mod reader;
 mod record;
+mod renewal;
 mod replica;
 mod reply;
 mod service;

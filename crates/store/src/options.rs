@@ -81,6 +81,12 @@ pub struct Options {
     ///
     /// Default: 2 seconds: another node leads half a second to a second and a half after one was lost.
     pub leader_within: Duration,
+    /// Of a node among others: how old what reads see may be, for them to be answered from this node's
+    /// replica though nobody is asked for them. What one sees was there at some moment no longer ago than
+    /// that when it was asked, by this node's own clock, or later; `None` for all that was acknowledged.
+    ///
+    /// Default: `None`.
+    pub stale_reads: Option<Duration>,
     /// How many records a second are looked at for expiry, to give back their space; 0 for none.
     ///
     /// Default: 20,000, about 2 % of a core.
@@ -116,6 +122,7 @@ impl Default for Options {
             reserve_bytes: None,
             hang_after: Duration::from_secs(30),
             leader_within: Duration::from_secs(2),
+            stale_reads: None,
             sweep_per_sec: 20_000,
         }
     }

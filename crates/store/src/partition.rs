@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use crate::asked::Asked;
 use crate::bell::Bell;
+use crate::freshness::{Freshness, Sight};
 use crate::hand::Hand;
 use crate::placement::GroupId;
 use crate::proposals::Proposals;
@@ -30,7 +31,8 @@ pub(crate) struct Partition {
     pub(crate) published: Published,
     /// A place in the order of writes up to which the engine has all durably.
     pub(crate) durable: AtomicU64,
-    tenure: AtomicU64,
+    /// What is known of how complete they are.
+    pub(crate) freshness: Freshness,
     /// Whether another has the items too, as was known when reads were let through last.
     shared: AtomicBool,
     /// Until when another node is to lead, for this one could not read an item.
@@ -38,7 +40,12 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new(group: GroupId, proposing: &Arc<Bell>, confirming: &Arc<Bell>) -> Self {
+    pub(crate) fn new(
+        group: GroupId,
+        proposing: &Arc<Bell>,
+        confirming: &Arc<Bell>,
+        stale_within: Option<Duration>,
+    ) -> Self {
         Self {
             group,
             proposer: RandomState::new().hash_one(()),
@@ -47,21 +54,24 @@ impl Partition {
             asked: Asked::new(group, Arc::clone(confirming)),
             published: Published::default(),
             durable: AtomicU64::new(0),
-            tenure: AtomicU64::new(0),
+            freshness: Freshness::new(stale_within),
             shared: AtomicBool::new(false),
             left: Mutex::default(),
         }
     }
 
-    /// What was confirmed of the items is true while this stays the same.
-    pub(crate) fn tenure(&self) -> u64 {
-        self.tenure.load(Ordering::SeqCst)
-    }
-
-    /// The items are about to be taken away, or replaced: whoever reads them meanwhile finds this, and
-    /// asks anew.
-    pub(crate) fn end_tenure(&self) {
-        self.tenure.fetch_add(1, Ordering::SeqCst);
+    /// The tenure in which a read may be answered from the items though nobody is asked for it: they may
+    /// be older than the last that was acknowledged, by no more than they are allowed to, and have all that
+    /// was before what `after` says.
+    pub(crate) fn stale_tenure(&self, after: impl FnOnce() -> Option<Instant>) -> Option<u64> {
+        if !self.freshness.is_used() {
+            return None;
+        }
+        let Sight { tenure, is_due } = self.freshness.look(Instant::now(), after());
+        if is_due {
+            self.asked.call_for_question();
+        }
+        tenure
     }
 
     /// Reads are let through. Whether others may answer them too.

@@ -397,6 +397,12 @@ impl Proposer {
                     // Who leads no longer, or is about to, has done nothing of it.
                     Outcome::Failed(failure::BOUNCED | failure::CLOSED) => again.push(command),
                     outcome => {
+                        if shared.options.stale_reads.is_some()
+                            && !matches!(outcome, Outcome::Failed(_))
+                            && let Some(flight) = &command.flight
+                        {
+                            flight.write_elsewhere();
+                        }
                         is_lost |= matches!(outcome, Outcome::Failed(failure::LOST));
                         let answer = Answer { outcome, wrote: false };
                         answers.give(command, answer, &shared);

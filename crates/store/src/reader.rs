@@ -24,8 +24,11 @@ pub(crate) fn run(shared: &Shared, hand: &Hand) {
     }) {
         hand.fill(&mut taken);
         let mut answered = 0;
-        while let Some((command, outcome)) = serve(shared, hand, &mut done) {
-            if !is_current(shared, &command) {
+        while let Some((mut command, outcome)) = serve(shared, hand, &mut done) {
+            let failed = matches!(outcome, Some(Outcome::Failed(_)));
+            // Who leads may be able to read what is stale and cannot be read here.
+            if !is_current(shared, &command) || command.is_stale && failed {
+                command.is_stale = false;
                 confirmer::ask_again(shared, vec![command]);
                 continue;
             }
@@ -37,6 +40,7 @@ pub(crate) fn run(shared: &Shared, hand: &Hand) {
                 continue;
             }
             if shared.is_among_others() {
+                shared.counters.stale_reads.add((command.is_stale && outcome.is_some()).into());
                 // What waits behind it may have been asked since.
                 confirmer::end(shared, command, outcome, &mut wakers);
                 continue;
@@ -83,7 +87,7 @@ fn serve(
 /// always are.
 fn is_current(shared: &Shared, read: &Command) -> bool {
     let partition = shared.ways.partition(read.group);
-    !shared.is_among_others() || partition.is_some_and(|of| of.tenure() == read.tenure)
+    !shared.is_among_others() || partition.is_some_and(|of| of.freshness.tenure() == read.tenure)
 }
 
 /// Whether another node is to lead from now on, which may be able to read what this one cannot.

@@ -160,6 +160,17 @@ impl Replica {
         self.leads_alone() || matches!(timeout(patience, self.group.confirm()).await, Ok(Ok(())))
     }
 
+    /// The index of the last entry that may have been acknowledged before this was called; `None` if a
+    /// majority does not say that this node leads.
+    pub(crate) async fn read_index(&self) -> Option<u64> {
+        self.group.read_index().await.ok()
+    }
+
+    /// Whether the machine has done the entry of this index. Returns when it has, or has not after so long.
+    pub(crate) async fn reach(&self, index: u64, patience: Duration) -> bool {
+        self.group.reach(index, patience).await
+    }
+
     /// Makes the machine durable.
     pub(crate) async fn persist(&self) -> io::Result<()> {
         self.group.persist().await

@@ -12,11 +12,13 @@ use crate::cluster::{CLUSTER, Cluster};
 use crate::command::{Asked, Command, Request};
 use crate::entry::Commands;
 use crate::failure;
-use crate::forward::{Forward, LEADER, Lines, RANGE, READS, WRITES, decode_reads};
+use crate::forward::{Forward, INDEX, LEADER, Lines, RANGE, READS, WRITES, decode_reads};
 use crate::groups::Groups;
 use crate::guide;
 use crate::pending::{Pending, Ticket};
 use crate::placement::{GroupId, PLACEMENT};
+use crate::renewal;
+use crate::replica::Replica;
 use crate::reply;
 use crate::shared::{Clock, Shared};
 use crate::ways::Ways;
@@ -45,6 +47,8 @@ enum Taken<R, C> {
     Commands(Vec<Pending>, usize),
     /// It is answered at once.
     Answered(Bytes),
+    /// It asks how far a group is that this may lead.
+    Index(Arc<Replica>),
     NotYet,
     Senseless,
 }
@@ -105,6 +109,12 @@ impl Service {
         Some(guide::encode(leader))
     }
 
+    /// The replica that a question about a group is for.
+    fn replica(&self, body: &[u8]) -> Option<Arc<Replica>> {
+        let (group, _) = decode_reads(body)?;
+        self.groups.replica(group)
+    }
+
     fn commands(
         &self,
         group: GroupId,
@@ -149,6 +159,7 @@ impl Handler for Service {
             READS => commands(self.read(&body, Command::reads_only), READ_BYTES),
             RANGE => commands(self.read(&body, Command::is_range), READ_BYTES),
             LEADER => self.leader(&body).map_or(Taken::Senseless, Taken::Answered),
+            INDEX => self.replica(&body).map_or(Taken::Senseless, Taken::Index),
             BACKUP => Taken::Backup(body),
             CLUSTER => {
                 let cluster = self.cluster.get();
@@ -166,6 +177,7 @@ impl Handler for Service {
                 Taken::Replication(answer) => answer.await,
                 Taken::Commands(commands, limit) => answer(commands, limit).await,
                 Taken::Answered(answer) => Ok(answer),
+                Taken::Index(replica) => renewal::answer(replica).await,
                 Taken::Backup(body) => snapshots.answer(body).await,
                 Taken::Cluster(answer) => answer.await,
                 Taken::NotYet => {

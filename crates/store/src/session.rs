@@ -48,7 +48,7 @@ impl Session {
         let hash = self.hasher.hash_one(key);
         if let Some(at_hand) = &self.at_hand
             && self.flight.is_clear(hash)
-            && let Some(outcome) = at_hand.fetch(key, op, now)
+            && let Some(outcome) = at_hand.fetch(key, op, now, || self.flight.written_elsewhere())
         {
             return Pending::at_hand(outcome);
         }

@@ -21,6 +21,8 @@ pub struct Stats {
     pub journal_bytes: u64,
     /// Commands that reading threads have answered.
     pub reads: u64,
+    /// Those among them that were answered from this node's replica though nobody was asked for them.
+    pub stale_reads: u64,
     /// Commands that went through the log, answered.
     pub writes: u64,
     /// Changes of items: commands that changed none, and all but the last of those that changed the
@@ -72,6 +74,9 @@ pub struct GroupStats {
     pub applied: Option<u64>,
     /// The last place given out in the order of its writes, as far as this node's replica is.
     pub sequence: u64,
+    /// How long ago all that had been acknowledged is known to be in this node's replica; `None` if that
+    /// is not known, or the node answers no stale reads.
+    pub staleness: Option<Duration>,
 }
 
 /// Whether writes are taken. Reads always are, as far as the disk answers.
@@ -94,6 +99,7 @@ pub enum Condition {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) reads: Counter,
+    pub(crate) stale_reads: Counter,
     pub(crate) writes: Counter,
     pub(crate) changes: Counter,
     pub(crate) commits: Counter,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use larder_consensus::{Error as LogError, Log, Options as LogOptions, coming_mark};
 use larder_peer::serve;
@@ -49,7 +49,7 @@ use crate::ways::Ways;
 /// What it has is let go in the order in which it stands here, once all threads have ended.
 pub struct Store {
     shared: Arc<Shared>,
-    /// Of a node alone.
+    /// Of a node alone, or one that may answer stale.
     at_hand: Option<Arc<AtHand>>,
     log: Arc<Log>,
     /// Where consensus waits for the log, for other nodes and for the clock.
@@ -267,6 +267,7 @@ impl Store {
         let usage = *usage.lock();
         let (room, reserve) = health.space();
         let swept = counters.sweeps.value() > 0;
+        let at_hand = self.at_hand.as_ref().map_or(0, |at_hand| at_hand.answers.value());
         Stats {
             condition: health.condition(),
             items: swept.then(|| counters.items.value()),
@@ -274,8 +275,9 @@ impl Store {
             records: usage.records,
             disk_bytes: usage.disk_bytes,
             journal_bytes: usage.journal_bytes,
-            reads: counters.reads.value()
-                + self.at_hand.as_ref().map_or(0, |at| at.answers.value()),
+            reads: counters.reads.value() + at_hand,
+            stale_reads: counters.stale_reads.value()
+                + if ways.is_among_others() { at_hand } else { 0 },
             writes: counters.writes.value(),
             changes: counters.changes.value(),
             commits: counters.commits.value(),
@@ -310,6 +312,7 @@ impl Store {
                 leads,
                 applied: self.groups.replica(group).and_then(|replica| replica.applied()),
                 sequence: partition.published.state().sequence,
+                staleness: partition.freshness.age(Instant::now()),
             }
         })
     }
@@ -401,7 +404,9 @@ impl Store {
             Found::Store { clock, doubt, .. } => Caution::new(*clock, *doubt),
             Found::Nothing => Caution::none(),
         };
-        let ways = Arc::new(Ways::new(directory.groups(), place.is_some()));
+        // A node alone has nothing older to answer.
+        let stale_within = options.stale_reads.filter(|_| place.is_some());
+        let ways = Arc::new(Ways::new(directory.groups(), place.is_some(), stale_within));
         if let Found::Store { watermarks, .. } = found {
             // What is noted next of one must not lose what was of another.
             for (group, sequence) in watermarks {
@@ -412,7 +417,8 @@ impl Store {
                 }
             }
         }
-        let at_hand = place.is_none().then(|| Arc::new(AtHand::new(rows, Arc::clone(&ways))));
+        let at_hand = place.is_none() || stale_within.is_some();
+        let at_hand = at_hand.then(|| Arc::new(AtHand::new(rows, Arc::clone(&ways))));
         let shared = Arc::new(Shared {
             path: path.clone(),
             storage,

@@ -16,6 +16,7 @@ mod model;
 mod ranges;
 mod replay;
 mod replicas;
+mod stale;
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};

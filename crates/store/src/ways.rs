@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crate::bell::Bell;
 use crate::command::Command;
@@ -31,9 +32,11 @@ pub(crate) struct Ways {
 }
 
 impl Ways {
-    pub(crate) fn new(groups: u16, among_others: bool) -> Self {
+    /// Those of a store with so many groups, whose reads may be answered stale within so long.
+    pub(crate) fn new(groups: u16, among_others: bool, stale_within: Option<Duration>) -> Self {
         let [proposing, confirming] = [0, 1].map(|_| Arc::<Bell>::default());
-        let partition = |group| Arc::new(Partition::new(group, &proposing, &confirming));
+        let partition =
+            |group| Arc::new(Partition::new(group, &proposing, &confirming, stale_within));
         let partitions = (1..=GroupId::from(groups)).map(partition).collect();
         let (reads, checkpoints) = (Queue::new(), Queue::new());
         Self { groups, partitions, among_others, reads, checkpoints, proposing, confirming }
@@ -71,6 +74,23 @@ impl Ways {
         match self.partition(command.group) {
             Some(partition) => partition.asked.push(command),
             None => Some(command),
+        }
+    }
+
+    /// Sends a session's own read on its way, which may be answered stale but must see what was
+    /// acknowledged before what `after` says; gives it back likewise.
+    pub(crate) fn read_stale(
+        &self,
+        mut read: Command,
+        after: impl FnOnce() -> Option<Instant>,
+    ) -> Option<Command> {
+        let partition = self.partition(read.group);
+        match partition.and_then(|partition| partition.stale_tenure(after)) {
+            Some(tenure) => {
+                (read.tenure, read.is_stale) = (tenure, true);
+                self.reads.push(read).err()
+            }
+            None => self.read(read),
         }
     }
 

@@ -24,7 +24,7 @@ pub(super) struct Cluster {
     place: TempDir,
     addresses: BTreeMap<u64, String>,
     pub(super) stores: BTreeMap<u64, Store>,
-    options: Options,
+    options: Box<dyn Fn(u64) -> Options>,
 }
 
 impl Cluster {
@@ -40,6 +40,12 @@ impl Cluster {
     }
 
     pub(super) fn with(nodes: u64, options: Options) -> Self {
+        Self::with_each(nodes, move |_| options.clone())
+    }
+
+    /// With options for each node, of as many groups.
+    pub(super) fn with_each(nodes: u64, options: impl Fn(u64) -> Options + 'static) -> Self {
+        let options = Box::new(options);
         let listener = |node| (node, TcpListener::bind("127.0.0.1:0").unwrap());
         let listeners: BTreeMap<_, _> = (1..=nodes).map(listener).collect();
         let address =
@@ -83,7 +89,7 @@ impl Cluster {
     /// What all nodes know of who has replicas, unless told otherwise.
     fn seats(&self) -> impl Iterator<Item = (u64, Vec<(u64, String)>)> {
         let all: Vec<_> = self.addresses.clone().into_iter().collect();
-        (1..=u64::from(self.options.groups)).map(move |group| (group, all.clone()))
+        (1..=u64::from((self.options)(1).groups)).map(move |group| (group, all.clone()))
     }
 
     pub(super) fn address(&self, node: u64) -> String {
@@ -117,7 +123,7 @@ impl Cluster {
     }
 
     fn open_on(&mut self, node: u64, listener: TcpListener) {
-        let (place, options) = (self.place(node, listener), self.options.clone());
+        let (place, options) = (self.place(node, listener), (self.options)(node));
         let opened =
             Store::open_on(&self.path(node), options, place, |lsm| Box::new(lsm), Log::open);
         self.take(node, opened.unwrap());
@@ -147,7 +153,7 @@ impl Cluster {
     pub(super) fn open_faulty_with(&mut self, node: u64, tell: impl FnOnce(&Faults)) -> Held {
         let (held, wrap) = faults();
         tell(&held);
-        let (place, options) = (self.place(node, self.bind(node)), self.options.clone());
+        let (place, options) = (self.place(node, self.bind(node)), (self.options)(node));
         let opened = Store::open_on(&self.path(node), options, place, wrap, Log::open);
         self.take(node, opened.unwrap());
         held
@@ -155,7 +161,7 @@ impl Cluster {
 
     /// Opens what is a node as if it were alone.
     pub(super) fn open_alone(&self, node: u64) -> Result<Store, Error> {
-        Store::open(self.path(node), self.options.clone())
+        Store::open(self.path(node), (self.options)(node))
     }
 
     /// Ends a node as others see one that was killed.
@@ -166,6 +172,23 @@ impl Cluster {
 
     pub(super) fn session(&self, node: u64) -> Session {
         self.stores[&node].session()
+    }
+
+    /// From now on nothing comes through between these nodes and the others.
+    pub(super) fn cut(&self, apart: &[u64]) {
+        for (node, store) in &self.stores {
+            let others = self.addresses.keys();
+            let there = others.filter(|other| apart.contains(other) != apart.contains(node));
+            let nowhere = there.map(|other| (*other, "127.0.0.1:1".to_owned()));
+            store.groups().peers().unwrap().locate(nowhere);
+        }
+    }
+
+    /// From now on everything does.
+    pub(super) fn mend(&self) {
+        for store in self.stores.values() {
+            store.groups().peers().unwrap().locate(self.addresses.clone());
+        }
     }
 
     /// The node that leads the first group, once there is one.
@@ -208,4 +231,4 @@ pub(super) fn set_at_last(session: &mut Session, key: &str, value: &str) {
 }
 
 /// For machines that do much else.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(super) const PATIENCE: Duration = Duration::from_mins(1);
