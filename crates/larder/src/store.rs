@@ -11,7 +11,7 @@ use tracing::info;
 use crate::backend::StoreBackend;
 use crate::config::{MemberConfig, Note, PEER_PORT, StoreConfig};
 use crate::failure::Failure;
-use crate::flags::value::Reserve;
+use crate::flags::value::{Reserve, StaleReads};
 use crate::node::{self, Node};
 
 /// Files the engine keeps open, at most.
@@ -30,6 +30,7 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
             Reserve::Bytes(bytes) => Some(bytes),
         },
         checkpoint_every: Duration::from_secs(config.checkpoint_interval_secs),
+        stale_reads: config.member.as_ref().and_then(stale_reads),
         ..Options::default()
     };
     let place = config.data_dir.display();
@@ -53,6 +54,14 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
     })?;
     store.close().map_err(|error| Failure::system(format!("--data-dir: {error}")))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How old what reads see may be.
+fn stale_reads(config: &MemberConfig) -> Option<Duration> {
+    match config.stale_reads {
+        StaleReads::Off => None,
+        StaleReads::WithinMs(ms) => Some(Duration::from_millis(ms)),
+    }
 }
 
 /// Where other nodes reach this one, and what it is to them.

@@ -110,6 +110,7 @@ impl Backend for StoreBackend {
                 stat("store_disk_bytes", &stats.disk_bytes);
                 stat("store_journal_bytes", &stats.journal_bytes);
                 stat("store_reads", &stats.reads);
+                stat("store_stale_reads", &stats.stale_reads);
                 stat("store_writes", &stats.writes);
                 stat("store_commits", &stats.commits);
                 stat("store_largest_batch", &stats.largest_batch);
@@ -138,6 +139,9 @@ impl Backend for StoreBackend {
                     if let Some(applied) = of.applied {
                         stat("applied", &applied);
                         stat("sequence", &of.sequence);
+                    }
+                    if let Some(staleness) = of.staleness {
+                        stat("staleness_ms", &staleness.as_millis());
                     }
                 }
             }

@@ -8,7 +8,7 @@ use super::node::{absolute, given, integer, number, path};
 use super::{Endpoint, NodeConfig, Note, Setting};
 use crate::failure::Failure;
 use crate::flags::MemberFlags;
-use crate::flags::value::Port;
+use crate::flags::value::{Port, StaleReads};
 
 /// Where nodes reach each other, unless told otherwise.
 pub(crate) const PEER_PORT: u16 = 31201;
@@ -38,6 +38,8 @@ pub(crate) struct MemberConfig {
     pub(crate) founds: bool,
     /// Nodes that may let it in.
     pub(crate) join: Vec<String>,
+    /// How old what reads see may be. Default: they see all that was acknowledged.
+    pub(crate) stale_reads: StaleReads,
     /// Into how many groups keys are divided. Default: 3.
     pub(crate) groups: usize,
     /// Of how many replicas. Default: 3.
@@ -88,6 +90,7 @@ impl MemberConfig {
             join: join
                 .map(|address| reachable("--join", address, PEER_PORT))
                 .collect::<Result<_, _>>()?,
+            stale_reads: flags.stale_reads.unwrap_or(StaleReads::Off),
             groups: number(flags.groups, GROUPS),
             replicas: number(flags.replicas, REPLICAS),
             listen,
@@ -111,6 +114,13 @@ pub(crate) fn settings(member: Option<&MemberConfig>) -> Vec<Setting> {
         ("zone", of(|member| &member.zone)),
         ("found", Value::Boolean(member.is_some_and(|member| member.founds))),
         ("join", Value::Array(join.map(|address| text(Some(address))).collect())),
+        (
+            "stale-reads",
+            match member.map_or(StaleReads::Off, |member| member.stale_reads) {
+                StaleReads::Off => text(Some("off")),
+                StaleReads::WithinMs(ms) => integer(ms),
+            },
+        ),
         ("groups", integer(member.map_or(GROUPS, |member| member.groups))),
         ("replicas", integer(member.map_or(REPLICAS, |member| member.replicas))),
     ]
@@ -140,6 +150,7 @@ fn useless_alone(flags: &MemberFlags) -> impl Iterator<Item = Note> {
         (given(flags.cluster_secret_file.as_deref()).is_some(), "--cluster-secret-file"),
         (filled(flags.client_address.as_deref()).is_some(), "--client-address"),
         (filled(flags.zone.as_deref()).is_some(), "--zone"),
+        (matches!(flags.stale_reads, Some(StaleReads::WithinMs(_))), "--stale-reads"),
         (number(flags.groups, GROUPS) != GROUPS, "--groups"),
         (number(flags.replicas, REPLICAS) != REPLICAS, "--replicas"),
     ];

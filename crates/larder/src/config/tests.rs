@@ -7,7 +7,7 @@ use clap::FromArgMatches;
 
 use super::*;
 use crate::failure::Failure;
-use crate::flags::value::{Port, Reserve};
+use crate::flags::value::{Port, Reserve, StaleReads};
 use crate::flags::{INTERNAL, NodeFlags, StoreFlags, UpFlags, command};
 
 /// Options that are taken into others, or into nothing.
@@ -270,10 +270,10 @@ fn a_store_takes_the_flags_of_memcachedb_that_are_not_memcacheds() {
 #[test]
 fn a_store_alone_says_which_flags_of_a_cluster_it_does_not_heed() {
     let line = "--replicas 5 --groups 8 --zone a --cluster shop --cluster-secret-file /s \
-                --client-address a:1";
+                --client-address a:1 --stale-reads 500";
     let (config, notes, sources) = store(line, None).unwrap();
     assert!(config.member.is_none());
-    assert_eq!(notes.len(), 6, "{notes:?}");
+    assert_eq!(notes.len(), 7, "{notes:?}");
     assert!(notes.iter().all(|note| note.warning && note.text.contains("--peer-listen")));
     // What it prints of itself is nothing to warn of.
     let text = print("store", &config.settings(), &sources, &[]);
@@ -300,6 +300,29 @@ fn a_store_keeps_the_reserve_it_is_given() {
     }
     let failure = store("--reserve lots", None).unwrap_err().to_string();
     assert!(failure.contains("--reserve lots: want bytes, a number with k, m or g"), "{failure}");
+}
+
+#[test]
+fn stale_reads_are_off_or_bounded() {
+    let line = "-H /d --peer-listen a:1 --cluster-secret-file /s --node-name n";
+    for (more, stale_reads, printed) in [
+        ("", StaleReads::Off, "stale-reads = \"off\" "),
+        ("--stale-reads off", StaleReads::Off, "stale-reads = \"off\" "),
+        ("--stale-reads 500", StaleReads::WithinMs(500), "stale-reads = 500 "),
+    ] {
+        let (config, notes, sources) = store(&format!("{line} {more}"), None).unwrap();
+        assert_eq!(config.member.as_ref().unwrap().stale_reads, stale_reads);
+        let text = print("store", &config.settings(), &sources, &notes);
+        assert!(text.lines().any(|line| line.starts_with(printed)), "{text}");
+        let (_dir, path) = written(&text);
+        assert_eq!(store(&format!("--config {path}"), None).unwrap().0, config);
+    }
+    for wrong in ["0", "9", "1s", "3600001"] {
+        let failure =
+            store(&format!("{line} --stale-reads {wrong}"), None).unwrap_err().to_string();
+        let wanted = format!("--stale-reads {wrong}: want 10 to 3600000 milliseconds, or off");
+        assert!(failure.contains(&wanted), "{failure}");
+    }
 }
 
 #[test]

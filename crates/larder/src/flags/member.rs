@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
-use super::value;
+use super::value::{self, StaleReads};
 
 const CLUSTER: &str = "Options of a node that is one of a cluster";
 
@@ -41,6 +41,10 @@ pub(crate) struct MemberFlags {
     #[arg(short = 'O', long, value_name = "addr", action = ArgAction::Append,
         help_heading = CLUSTER)]
     pub(crate) join: Vec<String>,
+    /// Answer reads from this node's own copies, whoever leads, if these are known to have all that was
+    /// acknowledged so many milliseconds ago, or off: reads see all that was (default: off)
+    #[arg(long, value_name = "num", help_heading = CLUSTER, value_parser = value::stale_reads)]
+    pub(crate) stale_reads: Option<StaleReads>,
     /// With --found: groups that keys are divided into, for good; each is led by one node at a
     /// time (default: 3)
     #[arg(long, value_name = "num", help_heading = CLUSTER,

@@ -99,6 +99,26 @@ pub(crate) fn item_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "want 1k to 1024m, for example 1m".to_owned())
 }
 
+/// How old what a read sees may be, in milliseconds.
+pub(crate) fn stale_reads(text: &str) -> Result<StaleReads, String> {
+    match text.trim() {
+        "off" => Ok(StaleReads::Off),
+        number => match number.parse() {
+            Ok(ms @ 10..=3_600_000) => Ok(StaleReads::WithinMs(ms)),
+            _ => Err("want 10 to 3600000 milliseconds, or off; for example 500".to_owned()),
+        },
+    }
+}
+
+/// Whether reads may see what is not the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StaleReads {
+    /// They may not.
+    Off,
+    /// They may be so old, in milliseconds.
+    WithinMs(u64),
+}
+
 /// Free space to keep, in bytes, or as much as the store needs.
 pub(crate) fn reserve(text: &str) -> Result<Reserve, String> {
     match text.trim() {
@@ -180,6 +200,15 @@ mod tests {
         assert_eq!(reserve(" 3g "), Ok(Reserve::Bytes(3 << 30)));
         for wrong in ["", "-1", "2t", "g", "much", "9223372036854775808", "99999999999g"] {
             assert!(reserve(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn stale_reads_are_a_time_or_off() {
+        assert_eq!(stale_reads(" off "), Ok(StaleReads::Off));
+        assert_eq!(stale_reads("10"), Ok(StaleReads::WithinMs(10)));
+        for wrong in ["", "0", "9", "-1", "500ms", "3600001"] {
+            assert!(stale_reads(wrong).is_err(), "{wrong}");
         }
     }
 
