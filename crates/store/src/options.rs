@@ -36,7 +36,8 @@ pub struct Options {
     /// Default: 32 MiB.
     pub log_file_bytes: u64,
     /// Size of the log from which on files are removed whose writes the engine has durably, in bytes.
-    /// They are as many again at most. What it has not is done again at the next start.
+    /// They are as many again at most, and half as much more with those that are kept to be used again. What
+    /// it has not is done again at the next start.
     ///
     /// Default: 128 MiB.
     pub log_bytes: u64,

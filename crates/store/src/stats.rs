@@ -32,7 +32,8 @@ pub struct Stats {
     pub commits: u64,
     /// The most commands proposed as one entry of the log.
     pub largest_batch: u64,
-    /// Time in commits, in microseconds.
+    /// Time in commits, in microseconds: until readers see them, and until the engine has what was done
+    /// before where too much has gathered.
     pub commit_micros: u64,
     /// The longest of them, in microseconds.
     pub longest_commit_micros: u64,

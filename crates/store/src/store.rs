@@ -236,10 +236,14 @@ impl Store {
             // One that was made anew would be in the way of who wants to put it back.
             return Err(Error::corrupt(&path, "it is missing, but the store was in use"));
         }
+        // They are half as much again, and are not to take what keeps the engine going.
+        let reserve = health::reserve(storage.usage().sorted_bytes(), options);
+        let needed = reserve.saturating_add(options.log_ready_bytes.saturating_mul(2));
+        let has_room = storage.room().is_ok_and(|room| room > needed);
         let log_options = LogOptions {
             file_bytes: options.log_file_bytes,
             disk_bytes: options.log_bytes,
-            ready_bytes: options.log_ready_bytes,
+            ready_bytes: if has_room { options.log_ready_bytes } else { 0 },
             ..LogOptions::default()
         };
         let log = open_log(&path, log_options).map_err(Error::Log)?;

@@ -1,4 +1,4 @@
-//! Writes on their way to the thread that does them.
+//! Writes on their way to who does them.
 
 use std::io;
 use std::mem;

@@ -51,7 +51,7 @@ impl Shared {
         }
     }
 
-    /// Gives a write to the thread that does it, unless there is no hope.
+    /// Gives a write to who does it, unless there is no hope.
     pub(crate) fn push(&self, job: Job) -> io::Result<()> {
         self.check()?;
         self.queue.push(job)
