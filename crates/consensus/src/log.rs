@@ -132,13 +132,8 @@ impl Log {
         let shared = Arc::new(Shared::new(disk, options));
         let mut log = Self { shared, writer: None, keeper: None };
         if !log.shared.options.one_thread {
-            let shared = Arc::clone(&log.shared);
-            let run = move || {
-                if let Ok(writer) = Writer::new(&shared) {
-                    writer.run();
-                }
-            };
-            log.writer = Some(log.spawn("log sync", run)?);
+            let writer = Writer::new(Arc::clone(&log.shared))?;
+            log.writer = Some(log.spawn("log sync", move || writer.run())?);
         }
         Ok(log)
     }

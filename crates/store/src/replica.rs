@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use crate::directory::Seat;
 use crate::placement::GroupId;
 
-/// This node's part in a group. Its calls wait, but for what consensus needs a runtime for, on the thread
-/// that makes them: none of them is for a worker that serves clients.
+/// This node's part in a group. Its calls may wait for the disk or for others: none of them is for a worker
+/// that serves clients.
 pub(crate) struct Replica {
     group: Arc<Group>,
     /// Whether another is about to lead.

@@ -21,7 +21,7 @@ use crate::storage::{Storage, Usage};
 use crate::ways::Ways;
 
 /// What the store's threads and its handle share. Sessions hold only the ways and the clock, so
-/// that a closed store lets go of its files whoever still holds a session. The machine's thread has it
+/// that a closed store lets go of its files whoever still holds a session. The machine has it
 /// too, and ends with the group: so the group is not in it.
 pub(crate) struct Shared {
     /// Where the engine's files are, for errors.

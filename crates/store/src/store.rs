@@ -181,11 +181,7 @@ impl Store {
         open_log: impl FnOnce(&Path, LogOptions) -> Result<Log, LogError>,
     ) -> Result<Opened<Lsm>, Error> {
         let data = directory.data();
-        let room = |sorted| {
-            let reserve = health::reserve(sorted, options);
-            storage::room(&data).ok().map(|room| room.saturating_sub(reserve))
-        };
-        let kept = directory.keep(room);
+        let kept = directory.keep(|sorted| spare(&data, sorted, options));
         if let Err(error) = &kept {
             // A full disk above all, and then it is from here that it can be emptied.
             warn!("opened without a copy, what is damaged in it may be cut off: {error}");
@@ -237,9 +233,9 @@ impl Store {
             return Err(Error::corrupt(&path, "it is missing, but the store was in use"));
         }
         // They are half as much again, and are not to take what keeps the engine going.
-        let reserve = health::reserve(storage.usage().sorted_bytes(), options);
-        let needed = reserve.saturating_add(options.log_ready_bytes.saturating_mul(2));
-        let has_room = storage.room().is_ok_and(|room| room > needed);
+        let needed = options.log_ready_bytes.saturating_mul(2);
+        let spare = spare(&data, storage.usage().sorted_bytes(), options);
+        let has_room = spare.is_some_and(|spare| spare > needed);
         let log_options = LogOptions {
             file_bytes: options.log_file_bytes,
             disk_bytes: options.log_bytes,
@@ -594,6 +590,12 @@ impl fmt::Debug for Store {
             .field("condition", &self.shared.health.condition())
             .finish_non_exhaustive()
     }
+}
+
+/// Bytes that are free beyond what must stay so, with sorted files of so many, if the volume tells.
+fn spare(data: &Path, sorted_bytes: u64, options: &Options) -> Option<u64> {
+    let reserve = health::reserve(sorted_bytes, options);
+    storage::room(data).ok().map(|room| room.saturating_sub(reserve))
 }
 
 /// How long a node that stops may take until others lead what it leads.

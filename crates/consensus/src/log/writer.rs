@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -19,13 +20,13 @@ use crate::error::Error;
 ///
 /// There is one, as there is one file: more would only make more syncs of less. The first failure is
 /// the last write: its batch, what is queued and what comes later is answered with an error.
-pub(crate) struct Writer<'a> {
-    shared: &'a Shared,
+pub(crate) struct Writer<S> {
+    shared: S,
     disk: Arc<Disk>,
 }
 
-impl<'a> Writer<'a> {
-    pub(crate) fn new(shared: &'a Shared) -> Result<Self, Error> {
+impl<S: Deref<Target = Shared>> Writer<S> {
+    pub(crate) fn new(shared: S) -> Result<Self, Error> {
         Ok(Self { disk: shared.disk()?, shared })
     }
 

@@ -63,8 +63,16 @@ impl Backlog {
         self.bytes.load(Ordering::Acquire)
     }
 
+    /// Those of which there may be any.
     pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
         0..self.groups.len() as GroupId
+    }
+
+    /// What there is of the keys of a group between two, in their order.
+    pub(super) fn between(&self, group: GroupId, keys: Keys<'_>) -> Vec<(Bytes, Row)> {
+        let mut rows = self.part(group).map_or_else(Vec::new, |part| part.between(keys));
+        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        rows
     }
 
     /// What there is of a group.
@@ -96,8 +104,8 @@ impl Backlog {
         true
     }
 
-    /// Seals what there is of a group, if there is anything. Who does so has it [given](Self::given)
-    /// before it does again.
+    /// Seals what there is of a group, if there is anything. One at a time does so, and has it
+    /// [given](Self::given) before it does again.
     pub(super) fn seal(&self, group: GroupId) -> Option<Arc<Changes>> {
         let Group { whole, part } = self.group(group)?;
         let _whole = whole.lock();
@@ -131,7 +139,7 @@ impl Part {
     }
 
     /// What is here of the keys between two, in any order.
-    pub(super) fn between(&self, keys: Keys<'_>) -> Vec<(Bytes, Row)> {
+    fn between(&self, keys: Keys<'_>) -> Vec<(Bytes, Row)> {
         let sealed = self.sealed.iter().flat_map(|sealed| &sealed.rows);
         let sealed = sealed.filter(|(key, _)| !self.open.rows.contains_key(*key));
         let wanted = |key: &[u8]| RangeBounds::<[u8]>::contains(&keys, key);

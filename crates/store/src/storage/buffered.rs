@@ -80,13 +80,13 @@ impl Inner {
     fn run(&self) {
         let mut state = self.state.lock();
         while !state.closed {
-            if self.rows.backlog() == 0 {
+            if self.rows.backlog.bytes() == 0 {
                 state.idle = true;
                 self.called.wait(&mut state);
                 state.idle = false;
                 continue;
             }
-            if self.rows.backlog() < self.much() {
+            if self.rows.backlog.bytes() < self.much() {
                 self.called.wait_for(&mut state, PAUSE);
             }
             if state.closed {
@@ -109,8 +109,8 @@ impl Inner {
     fn give(&self) -> Result<(), Error> {
         let _alone = self.giving.lock();
         self.check()?;
-        for group in self.rows.groups() {
-            let Some(changes) = self.rows.seal(group) else { continue };
+        for group in self.rows.backlog.groups() {
+            let Some(changes) = self.rows.backlog.seal(group) else { continue };
             if let Err(error) = self.give_some(group, &changes) {
                 let _ = self.failed.set(error.to_string());
                 return Err(error);
@@ -168,10 +168,10 @@ impl Storage for Buffered {
     ) -> Result<(), Error> {
         let inner = &*self.inner;
         inner.check()?;
-        if !inner.rows.change(group, changes, kept) {
+        if !inner.rows.backlog.add(group, changes, kept) {
             return Err(Error::corrupt(&inner.path, format!("there is no group {group}")));
         }
-        let backlog = inner.rows.backlog();
+        let backlog = inner.rows.backlog.bytes();
         if backlog > inner.limit {
             return inner.give();
         }
@@ -194,7 +194,7 @@ impl Storage for Buffered {
     /// Waits for nobody who gives: what the engine has not been given is shown among what it has.
     fn walk(&self, group: GroupId, keys: Keys<'_>, visit: &mut Visit<'_>) -> Result<(), Error> {
         let Inner { engine, rows, .. } = &*self.inner;
-        let backlog = rows.between(group, keys);
+        let backlog = rows.backlog.between(group, keys);
         let (mut next, mut ended) = (backlog.into_iter().peekable(), false);
         engine.walk(group, keys, &mut |key, record| {
             while let Some((earlier, row)) = next.next_if(|(earlier, _)| earlier < &key) {
@@ -235,7 +235,7 @@ impl Storage for Buffered {
     /// While there is room it can be given later.
     fn is_behind(&self) -> bool {
         let Inner { engine, rows, limit, .. } = &*self.inner;
-        rows.backlog() >= limit / 2 && engine.is_behind()
+        rows.backlog.bytes() >= limit / 2 && engine.is_behind()
     }
 
     fn usage(&self) -> Usage {

@@ -13,14 +13,12 @@ use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use super::Keys;
 use super::backlog::{Backlog, Changes};
 use crate::placement::GroupId;
-use crate::state::Kept;
 
 /// Records in memory.
 pub(crate) struct Rows {
-    backlog: Backlog,
+    pub(super) backlog: Backlog,
     cache: Cache<Arc<[u8]>, Row, Weight, RandomState>,
 }
 
@@ -77,39 +75,7 @@ impl Rows {
         }
     }
 
-    /// What is still to be given of the keys of a group between two, in their order.
-    pub(super) fn between(&self, group: GroupId, keys: Keys<'_>) -> Vec<(Bytes, Row)> {
-        let mut rows = self.backlog.part(group).map_or_else(Vec::new, |part| part.between(keys));
-        rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        rows
-    }
-
-    /// Shows changes of a group from now on, if there is such a group.
-    pub(super) fn change(
-        &self,
-        group: GroupId,
-        changes: &[(&[u8], Row)],
-        kept: Option<&Kept>,
-    ) -> bool {
-        self.backlog.add(group, changes, kept)
-    }
-
-    /// Bytes that are still to be given, about.
-    pub(super) fn backlog(&self) -> u64 {
-        self.backlog.bytes()
-    }
-
-    /// Those of which anything may be to be given.
-    pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
-        self.backlog.groups()
-    }
-
-    /// What the engine is to be given next of a group. One at a time does so.
-    pub(super) fn seal(&self, group: GroupId) -> Option<Arc<Changes>> {
-        self.backlog.seal(group)
-    }
-
-    /// The engine has it. What was written is likely to be read soon, and the cache lets go first of
+    /// The engine has what was sealed of a group. What was written is likely to be read soon, and the cache lets go first of
     /// what was not.
     pub(super) fn given(&self, group: GroupId, changes: &Changes) {
         for (key, row) in &changes.rows {

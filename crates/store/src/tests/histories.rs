@@ -39,22 +39,9 @@ fn what_clients_of_all_nodes_see_while_nodes_are_killed_is_one_history() {
 /// Two clients of each node ask at random, while one node after the other is killed and opened again:
 /// those of the third ask to the end.
 fn run(cluster: &mut Cluster, round: u64, chance: &mut Chance) -> BTreeMap<String, Vec<Command>> {
-    let (stop, asked) = (AtomicBool::new(false), AtomicUsize::new(0));
     let victims = [cluster.leader(), 1 + chance.below(3)];
-    let session = |client| (client, cluster.session(1 + client as u64 % 3));
-    let sessions: Vec<_> = (0..6_usize).map(session).collect();
-    let seeds: Vec<_> = sessions.iter().map(|_| chance.next()).collect();
-    thread::scope(|scope| {
-        let (stop, asked) = (&stop, &asked);
-        let clients = sessions.into_iter().zip(seeds).map(|((client, session), seed)| {
-            scope.spawn(move || ask_at_random(client, session, round, Chance(seed), stop, asked))
-        });
-        let clients: Vec<_> = clients.collect();
-        let go_on = || {
-            let from = asked.load(Ordering::Relaxed);
-            let more = || (asked.load(Ordering::Relaxed) > from + 100).then_some(());
-            eventually("clients are answered", more);
-        };
+    while_asked(cluster, (round, KEYS), chance, choose, |cluster, answers| {
+        let go_on = || answers.go_on(100);
         go_on();
         for victim in victims {
             cluster.kill(victim);
@@ -65,7 +52,82 @@ fn run(cluster: &mut Cluster, round: u64, chance: &mut Chance) -> BTreeMap<Strin
                 break;
             }
         }
-        stop.store(true, Ordering::Relaxed);
+    })
+}
+
+fn choose(turn: Turn<'_>) -> Asked {
+    let Turn { value, number, cas, chance, .. } = turn;
+    match chance.below(9) {
+        0 => Asked::Set(value),
+        1 => Asked::Set(number.to_string().into_bytes()),
+        2 => Asked::Add(value),
+        3 => Asked::Append(b"+".to_vec()),
+        4 => Asked::Cas(cas.unwrap_or(u64::MAX), value),
+        5 => Asked::Incr(1),
+        6 => Asked::Decr(1),
+        7 if chance.below(3) == 0 => Asked::Delete,
+        _ => Asked::Get,
+    }
+}
+
+/// A client's turn to ask for something.
+pub(super) struct Turn<'a> {
+    /// Clients 0 to 2 are of nodes 1 to 3, and so are 3 to 5.
+    pub(super) client: usize,
+    /// What nobody else writes.
+    pub(super) value: Vec<u8>,
+    number: u64,
+    /// The cas unique that it has seen last of the key.
+    cas: Option<u64>,
+    pub(super) chance: &'a mut Chance,
+}
+
+/// How many answers there were that tell something, and whether clients are to end: they are when this
+/// goes, also if a test fails.
+#[derive(Default)]
+pub(super) struct Answers {
+    count: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Answers {
+    /// Waits until there are so many more.
+    pub(super) fn go_on(&self, more: usize) {
+        let from = self.count.load(Ordering::Relaxed);
+        let more = || (self.count.load(Ordering::Relaxed) > from + more).then_some(());
+        eventually("clients are answered", more);
+    }
+}
+
+struct Stops<'a>(&'a Answers);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Has two clients of each of three nodes ask what they `choose` for of so many keys of a round, while
+/// `meanwhile` goes on. Gives what was asked of each key, but for what was surely not done.
+pub(super) fn while_asked(
+    cluster: &mut Cluster,
+    keys: (u64, u64),
+    chance: &mut Chance,
+    choose: fn(Turn<'_>) -> Asked,
+    meanwhile: impl FnOnce(&mut Cluster, &Answers),
+) -> BTreeMap<String, Vec<Command>> {
+    let answers = Answers::default();
+    let session = |client| (client, cluster.session(1 + client as u64 % 3));
+    let sessions: Vec<_> = (0..6_usize).map(session).collect();
+    let seeds: Vec<_> = sessions.iter().map(|_| chance.next()).collect();
+    thread::scope(|scope| {
+        let (answers, stops) = (&answers, Stops(&answers));
+        let clients = sessions.into_iter().zip(seeds).map(|((client, session), seed)| {
+            scope.spawn(move || ask_at_random(client, session, keys, Chance(seed), choose, answers))
+        });
+        let clients: Vec<_> = clients.collect();
+        meanwhile(cluster, answers);
+        drop(stops);
         let mut histories = BTreeMap::<_, Vec<_>>::new();
         for client in clients {
             for (key, command) in client.join().unwrap() {
@@ -76,33 +138,24 @@ fn run(cluster: &mut Cluster, round: u64, chance: &mut Chance) -> BTreeMap<Strin
     })
 }
 
-/// Asks until `stop`, or its node is killed. Gives what was asked, but for what was surely not done.
+/// Asks until it is to end, or its node is killed. Gives what was asked, but for what was surely not done.
 fn ask_at_random(
     client: usize,
     mut session: Session,
-    round: u64,
+    (round, keys): (u64, u64),
     mut chance: Chance,
-    stop: &AtomicBool,
-    answers: &AtomicUsize,
+    choose: fn(Turn<'_>) -> Asked,
+    answers: &Answers,
 ) -> Vec<(String, Command)> {
     let (mut seen, mut known) = (Vec::new(), BTreeMap::new());
     for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
+        if answers.stop.load(Ordering::Relaxed) {
             break;
         }
-        let key = format!("{round}-{}", chance.below(KEYS));
+        let key = format!("{round}-{}", chance.below(keys));
         let value = format!("{client}.{number}").into_bytes();
-        let asked = match chance.below(9) {
-            0 => Asked::Set(value),
-            1 => Asked::Set(number.to_string().into_bytes()),
-            2 => Asked::Add(value),
-            3 => Asked::Append(b"+".to_vec()),
-            4 => Asked::Cas(known.get(&key).copied().unwrap_or(u64::MAX), value),
-            5 => Asked::Incr(1),
-            6 => Asked::Decr(1),
-            7 if chance.below(3) == 0 => Asked::Delete,
-            _ => Asked::Get,
-        };
+        let cas = known.get(&key).copied();
+        let asked = choose(Turn { client, value, number, cas, chance: &mut chance });
         let sent = Instant::now();
         let outcome = block_on(session.execute(key.as_bytes(), &op(&asked), NOW));
         let at = Instant::now();
@@ -122,7 +175,7 @@ fn ask_at_random(
             Outcome::Failed(_) => continue,
             other => panic!("{other:?}"),
         };
-        answers.fetch_add(answer.is_some().into(), Ordering::Relaxed);
+        answers.count.fetch_add(answer.is_some().into(), Ordering::Relaxed);
         seen.push((key, Command { client, asked, sent, answered: answer.map(|is| (is, at)) }));
     }
     seen

@@ -200,7 +200,7 @@ fn what_is_done_is_seen_at_once_and_given_later_once_and_in_order() {
     assert!(numbers.commits().iter().all(|keys| keys.is_sorted()), "{:?}", numbers.commits());
     assert!(given.len() <= 6 && given.iter().filter(|key| **key == 3).count() < 3, "{given:?}");
     assert_eq!([read(0), read(1), read(2), read(3)], [6, 5, 4, 3]);
-    assert_eq!(buffered.inner.rows.backlog(), 0);
+    assert_eq!(buffered.inner.rows.backlog.bytes(), 0);
 }
 
 /// Else what is done again after a crash would be done to what has it already.
@@ -241,7 +241,7 @@ fn what_is_done_is_given_though_nobody_asks() {
     for next in 1..=3 {
         put(&buffered, 0, next);
         until(|| numbers.values[0].load(Ordering::SeqCst) == next);
-        until(|| buffered.inner.rows.backlog() == 0);
+        until(|| buffered.inner.rows.backlog.bytes() == 0);
     }
 }
 
