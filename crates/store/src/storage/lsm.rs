@@ -64,6 +64,7 @@ impl Lsm {
                 // Replay checks a compressed value by compressing it again.
                 .journal_compression(CompressionType::None)
                 .manual_journal_persist(true)
+                .worker_threads(WORKERS)
                 .open()?;
             let records = database.keyspace(KEYSPACE, || {
                 KeyspaceCreateOptions::default()
@@ -303,6 +304,9 @@ const COPIED_LEN: usize = 4096;
 /// that are become runs.
 const MAX_SEALED: usize = 3;
 const MAX_RUNS: usize = 16;
+/// The engine's threads. The first only flushes, and puts back at once what asks for a compaction: with
+/// one other, which is busy with the last, it does nothing else until that is done.
+const WORKERS: usize = 4;
 /// How large the engine lets a sorted file become.
 const FILE_BYTES: u64 = 64 << 20;
 /// How long who opens a store waits to be told which block is damaged.
