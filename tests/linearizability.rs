@@ -32,6 +32,8 @@ pub enum Asked {
     Decr(u64),
     /// `delete`.
     Delete,
+    /// `touch` with a time that has passed.
+    Lapse,
 }
 
 /// What it is answered.
@@ -41,7 +43,7 @@ pub enum Answered {
     Value(Vec<u8>, u64),
     /// The new number.
     Number(u64),
-    /// `STORED`, `DELETED`: it was done.
+    /// `STORED`, `DELETED`, `TOUCHED`: it was done.
     Done,
     /// `NOT_STORED`.
     NotStored,
@@ -238,9 +240,14 @@ impl Item {
                 let len = value.len();
                 (Answered::Number(number), written(format!("{number:<len$}").into_bytes()))
             }
-            (Asked::Delete, Some(_)) => (Answered::Done, Self::default()),
+            (Asked::Delete | Asked::Lapse, Some(_)) => (Answered::Done, Self::default()),
             (
-                Asked::Get | Asked::Cas(..) | Asked::Incr(_) | Asked::Decr(_) | Asked::Delete,
+                Asked::Get
+                | Asked::Cas(..)
+                | Asked::Incr(_)
+                | Asked::Decr(_)
+                | Asked::Delete
+                | Asked::Lapse,
                 None,
             ) => (Answered::NotFound, self.clone()),
         }
@@ -282,6 +289,7 @@ impl fmt::Display for Asked {
             Self::Incr(delta) => write!(f, "incr {delta}"),
             Self::Decr(delta) => write!(f, "decr {delta}"),
             Self::Delete => write!(f, "delete"),
+            Self::Lapse => write!(f, "touch, long ago"),
         }
     }
 }
@@ -330,7 +338,7 @@ mod tests {
     }
 
     use Answered::{Done, Exists, NotFound, NotStored, Number};
-    use Asked::{Add, Append, Cas, Decr, Delete, Get, Incr};
+    use Asked::{Add, Append, Cas, Decr, Delete, Get, Incr, Lapse};
 
     #[test]
     fn what_can_have_been_is_believed() {
@@ -376,6 +384,10 @@ mod tests {
                 (1, 14, 15, Get, value("cd", 9)),
                 (1, 16, 17, Delete, Done),
                 (1, 18, 19, Append(b"e".into()), NotStored),
+                (1, 20, 21, Lapse, NotFound),
+                (1, 22, 23, Add(b"f".into()), Done),
+                (1, 24, 25, Lapse, Done),
+                (1, 26, 27, Get, NotFound),
             ],
         ] {
             judge(history(&commands)).unwrap_or_else(|violation| panic!("{violation}"));
@@ -445,6 +457,15 @@ mod tests {
                     (1, 4, 5, Get, value("a", 1)),
                 ],
             ),
+            // Expired, and back.
+            (
+                2,
+                vec![
+                    (0, 0, 1, set("a"), Done),
+                    (0, 2, 3, Lapse, Done),
+                    (1, 4, 5, Get, value("a", 1)),
+                ],
+            ),
         ] {
             let violation = judge(history(&commands)).expect_err(&format!("{commands:?}"));
             assert_eq!(violation.culprit, culprit, "{violation}");
@@ -476,7 +497,7 @@ mod tests {
             let mut last = 0;
             let mut commands = Vec::new();
             for number in 0..60_u64 {
-                let asked = match rng.random_range(0..8) {
+                let asked = match rng.random_range(0..9) {
                     0 => set(&number.to_string()),
                     1 => Add(number.to_string().into_bytes()),
                     2 => Append(number.to_string().into_bytes()),
@@ -484,6 +505,7 @@ mod tests {
                     4 => Incr(number),
                     5 => Delete,
                     6 => Decr(number),
+                    7 => Lapse,
                     _ => Get,
                 };
                 let (mut answer, after) = item.carried_out(&asked);

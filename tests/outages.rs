@@ -1,33 +1,44 @@
 //! Outages: stores as processes of their own, in networks of their own, that are killed, stopped, cut
-//! off from each other, slowed and filled by a schedule, while clients of all of them ask at random.
-//! What the clients saw must have been one item for each key.
+//! off from each other, slowed, filled, given wrong clocks, added and removed by a schedule, while
+//! clients of all of them ask at random. What the clients saw must have been one item for each key.
 //!
 //! An answer that says that nothing was done is believed: if it was done all the same, that is seen.
 //! What a client cannot know may have been at any moment, or never.
 //!
-//! Clocks are not bent: a process cannot be given another clock without a library put before the
-//! system's.
+//! A clock is bent by ten minutes at most. So what is given an exptime an hour away must be there for as
+//! long as it is asked for, and what is touched with one that was twelve minutes ago must be gone,
+//! whichever nodes are asked.
 //!
 //! - `nodes`: the processes, and what can be done to them
 //! - `network`: ways between them, each of which can be cut
+//! - `clocks`: what time each believes it is
+//! - `status`: what they say of themselves
+//! - `operator`: who has nodes come and go
 //! - `fault`: what can fail, and where
 //! - `round`: a schedule, and the judgement
 //! - `client`: who asks
+//! - `directory`: of whom
 //! - `keys`: what for
 //! - `tally`: what was answered, in numbers
 //! - `failure`: why a run ends early
 
 mod client;
+mod clocks;
+mod directory;
 mod failure;
 mod fault;
 mod keys;
 mod network;
 mod nodes;
+mod operator;
 mod round;
+mod status;
 mod tally;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -35,7 +46,6 @@ use rand::{RngExt as _, SeedableRng as _};
 
 pub use failure::Failure;
 pub use fault::Kind;
-use network::Network;
 use nodes::Nodes;
 pub use round::Round;
 
@@ -58,6 +68,8 @@ pub struct Plan {
     pub clients: usize,
     /// What is to fail.
     pub faults: Vec<Kind>,
+    /// Once set, the run fails as soon as it can, and leaves nothing behind outside of `place`.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// What was done in all.
@@ -84,13 +96,10 @@ pub struct Summary {
 /// # Errors
 ///
 /// What clients saw cannot have been, or a node ends by itself or does not come back: with the
-/// schedule of the round. Or the system does not let us.
+/// schedule of the round. Or the system does not let us, or it was interrupted.
 pub fn run(plan: &Plan, mut tell: impl FnMut(&Round)) -> Result<Summary, Failure> {
     let began = Instant::now();
-    let wants_network = plan.faults.iter().any(|kind| kind.wants_network());
-    let network = wants_network.then(|| Network::build(plan.nodes)).transpose()?;
-    let confined = plan.faults.contains(&Kind::Fill);
-    let mut nodes = Nodes::start(&plan.program, &plan.place, plan.nodes, network, confined)?;
+    let mut nodes = Nodes::start(plan)?;
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let mut summary = Summary::default();
     while summary.rounds == 0 || began.elapsed() < plan.duration {

@@ -73,7 +73,7 @@ impl Write<'_> {
 fn write(command: &Command) -> Option<Write<'_>> {
     let value = match &command.asked {
         Asked::Set(value) | Asked::Add(value) | Asked::Cas(_, value) => Some(&value[..]),
-        Asked::Delete => None,
+        Asked::Delete | Asked::Lapse => None,
         Asked::Get | Asked::Append(_) | Asked::Incr(_) | Asked::Decr(_) => return None,
     };
     let answered = match &command.answered {

@@ -10,13 +10,17 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use std::{env, fs};
+use std::{env, fs, io, thread};
 
 use clap::Parser;
 use larder_tests::outages::{Kind, Plan, run};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Have a durable cluster fail in many ways and judge what its clients see
 #[derive(Debug, Parser)]
@@ -90,6 +94,8 @@ fn outages(args: &Args) -> Result<(), String> {
     let program = args.larder.clone().map_or_else(env::current_exe, fs::canonicalize);
     let program = program.map_err(|error| format!("--larder: {error}"))?;
     let seed = args.seed.unwrap_or_else(rand::random);
+    let interrupted = Arc::new(AtomicBool::new(false));
+    listen(Arc::clone(&interrupted))?;
     let plan = Plan {
         program,
         place: place.clone(),
@@ -99,6 +105,7 @@ fn outages(args: &Args) -> Result<(), String> {
         nodes: args.nodes,
         clients: args.clients,
         faults,
+        interrupted: Arc::clone(&interrupted),
     };
     println!("--seed {seed}, in {}", place.display());
     let done = run(&plan, |round| {
@@ -108,10 +115,34 @@ fn outages(args: &Args) -> Result<(), String> {
         }
     });
     let summary = done.map_err(|failure| {
+        if interrupted.load(Ordering::Relaxed) {
+            return failure.to_string();
+        }
         let kept = folder.keep();
         let kept = args.keep.as_deref().unwrap_or(&kept);
         format!("{failure}\nwith --seed {seed}; data and logs are in {}", kept.display())
     })?;
     println!("{summary}\nnothing wrong");
+    Ok(())
+}
+
+/// Notes when we are told to end. A second signal changes nothing: what we have made is removed first.
+fn listen(interrupted: Arc<AtomicBool>) -> Result<(), String> {
+    let runtime = Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.map_err(|error| format!("cannot wait for signals: {error}"))?;
+    let listening = runtime.block_on(async {
+        Ok::<_, io::Error>((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
+    });
+    let (mut interrupt, mut terminate) =
+        listening.map_err(|error| format!("cannot wait for signals: {error}"))?;
+    thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        interrupted.store(true, Ordering::Relaxed);
+    });
     Ok(())
 }

@@ -1,17 +1,18 @@
 //! A client that asks at random for what others ask for too, and keeps what it saw.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use larder_protocol::response::Response;
 use rand::rngs::StdRng;
-use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
+use super::directory::{Directory, Entry};
 use super::failure::Failure;
+use super::fault::MOST_BEND;
 use super::keys::Keys;
 use super::tally::Tally;
 use crate::connection::Connection;
@@ -29,10 +30,26 @@ pub(super) enum Outcome {
     Unknown,
 }
 
+/// Something to ask for.
+#[derive(Debug)]
+struct Draft {
+    slot: usize,
+    key: String,
+    asked: Asked,
+    exptime: u64,
+}
+
+/// A connection to a node of the directory.
+#[derive(Debug)]
+struct Session {
+    entry: Arc<Entry>,
+    connection: Connection,
+}
+
 /// Asks until `stop`. Gives what was asked, but for what was surely not done.
 pub(super) fn ask_at_random(
     client: usize,
-    nodes: &[SocketAddr],
+    directory: &Directory,
     seed: u64,
     keys: &Keys,
     tally: &Tally,
@@ -41,62 +58,71 @@ pub(super) fn ask_at_random(
     let mut rng = StdRng::seed_from_u64(seed);
     let mut saw = Seen::new();
     let mut known = BTreeMap::new();
-    let mut connection = None;
+    let mut session = None;
+    let mut refused: Option<Draft> = None;
     for number in 0_u64.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         // Now and then through another node.
         if rng.random_ratio(1, 50) {
-            connection = None;
+            session = None;
         }
-        let Some(open) = connect(&mut connection, nodes, &mut rng) else {
+        let Some(open) = connect(&mut session, directory, &mut rng) else {
             thread::sleep(AGAIN_AFTER);
             continue;
         };
-        let slot = keys.draw(&mut rng);
-        let key = keys.name(slot);
-        let asked = draw(client, number, known.get(&key).copied(), &mut rng);
-        let writes = asked != Asked::Get;
+        let draft = refused.take().unwrap_or_else(|| {
+            let slot = keys.draw(&mut rng);
+            let key = keys.name(slot);
+            let asked = draw(client, number, known.get(&key).copied(), &mut rng);
+            Draft { slot, key, asked, exptime: draw_exptime(&mut rng) }
+        });
+        let writes = draft.asked != Asked::Get;
         let sent = Instant::now();
-        let outcome = ask(open, &key, &asked)?;
+        let outcome = ask(open, &draft.key, &draft.asked, draft.exptime)?;
         let at = Instant::now();
         tally.count(&outcome, writes, at);
         let answered = match outcome {
             Outcome::Answered(answered) => Some((answered, at)),
-            // Who is refused asks another.
+            // Who is refused asks another for the same.
             Outcome::Refused => {
-                connection = None;
+                session = None;
+                refused = Some(draft);
                 continue;
             }
             Outcome::Unknown => {
-                connection = None;
+                session = None;
                 // Of a read that nobody saw there is nothing to judge.
                 if !writes {
                     continue;
                 }
-                keys.lost(slot);
+                keys.lost(draft.slot);
                 None
             }
         };
         if let Some((Answered::Value(_, cas), _)) = &answered {
-            known.insert(key.clone(), *cas);
+            known.insert(draft.key.clone(), *cas);
         }
-        saw.push((key, Command { client, asked, sent, answered }));
+        saw.push((draft.key, Command { client, asked: draft.asked, sent, answered }));
         thread::sleep(Duration::from_micros(rng.random_range(0..LONGEST_PAUSE_MICROS)));
     }
     Ok(saw)
 }
 
 fn connect<'a>(
-    connection: &'a mut Option<Connection>,
-    nodes: &[SocketAddr],
+    session: &'a mut Option<Session>,
+    directory: &Directory,
     rng: &mut StdRng,
 ) -> Option<&'a mut Connection> {
-    if connection.is_none() {
-        *connection = Connection::patient(*nodes.choose(rng)?, PATIENCE).ok();
+    if session.as_ref().is_none_or(|session| !directory.lists(&session.entry)) {
+        // What it held is no longer in use while it waits for another.
+        *session = None;
+        let entry = directory.draw(rng)?;
+        let connection = Connection::patient(entry.address, PATIENCE).ok()?;
+        *session = Some(Session { entry, connection });
     }
-    connection.as_mut()
+    session.as_mut().map(|session| &mut session.connection)
 }
 
 fn draw(client: usize, number: u64, known: Option<u64>, rng: &mut StdRng) -> Asked {
@@ -109,19 +135,36 @@ fn draw(client: usize, number: u64, known: Option<u64>, rng: &mut StdRng) -> Ask
         7 | 8 => Asked::Cas(known.unwrap_or(u64::MAX), value),
         9..13 => Asked::Incr(rng.random_range(1..4)),
         13 => Asked::Decr(rng.random_range(1..4)),
+        14 if rng.random() => Asked::Lapse,
         14 => Asked::Delete,
         _ => Asked::Get,
     }
 }
 
-/// Asks for one thing and waits for what becomes of it.
+/// None, or one that no item lives to see, whatever the clocks of nodes say.
+fn draw_exptime(rng: &mut StdRng) -> u64 {
+    match rng.random_range(0..3) {
+        0 => 0,
+        1 => FAR,
+        _ => unix_seconds().saturating_add_unsigned(FAR).unsigned_abs(),
+    }
+}
+
+/// What this machine's clock says.
+pub(super) fn unix_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Asks for one thing and waits for what becomes of it. What is stored is given the exptime.
 pub(super) fn ask(
     connection: &mut Connection,
     key: &str,
     asked: &Asked,
+    exptime: u64,
 ) -> Result<Outcome, Failure> {
     let store = |verb: &str, value: &[u8], cas: &str| {
-        let line = format!("{verb} {key} 0 0 {}{cas}\r\n", value.len());
+        let line = format!("{verb} {key} 0 {exptime} {}{cas}\r\n", value.len());
         [line.as_bytes(), value, b"\r\n"].concat()
     };
     let bytes = match asked {
@@ -133,6 +176,7 @@ pub(super) fn ask(
         Asked::Incr(delta) => format!("incr {key} {delta}\r\n").into_bytes(),
         Asked::Decr(delta) => format!("decr {key} {delta}\r\n").into_bytes(),
         Asked::Delete => format!("delete {key}\r\n").into_bytes(),
+        Asked::Lapse => format!("touch {key} {}\r\n", unix_seconds() - LONG_AGO).into_bytes(),
     };
     let Ok(first) = connection.send(&bytes).and_then(|()| connection.next(understand)) else {
         return Ok(Outcome::Unknown);
@@ -151,7 +195,7 @@ fn understand(response: &Response<'_>) -> Result<Outcome, String> {
     Ok(Outcome::Answered(match response {
         Response::Value { data, cas: Some(cas), .. } => Answered::Value(data.to_vec(), *cas),
         Response::Number(number) => Answered::Number(*number),
-        Response::Stored | Response::Deleted => Answered::Done,
+        Response::Stored | Response::Deleted | Response::Touched => Answered::Done,
         Response::NotStored => Answered::NotStored,
         Response::Exists => Answered::Exists,
         Response::NotFound | Response::End => Answered::NotFound,
@@ -172,6 +216,12 @@ fn understand(response: &Response<'_>) -> Result<Outcome, String> {
 
 /// Whatever says so is believed, and the judge sees whether it is true.
 const REFUSALS: [&str; 4] = ["not written", "not read", "not done", "nothing was done"];
+
+/// Seconds that are more than a round takes, whichever two clocks they are told by.
+const FAR: u64 = 3600;
+
+/// Seconds after which it is past by all clocks.
+const LONG_AGO: i64 = MOST_BEND + 120;
 
 /// How long a client waits for a connection, and for an answer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);

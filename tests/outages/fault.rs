@@ -9,6 +9,7 @@ use rand::{Rng as _, RngExt as _};
 
 use super::failure::Failure;
 use super::nodes::Nodes;
+use super::operator::Operator;
 
 /// What can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +40,16 @@ pub enum Kind {
     Throttle,
     /// The disk of one is full.
     Fill,
+    /// The clock of one, as often as not one that leads, is minutes ahead or behind.
+    Clock,
+    /// The cluster grows by two nodes and shrinks again, and one is replaced. It goes on while other
+    /// things fail, and is not healed but comes to its end.
+    Members,
 }
 
 impl Kind {
     /// All there are.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::KillOne,
         Self::KillLeader,
         Self::KillMajority,
@@ -57,6 +63,8 @@ impl Kind {
         Self::Bridge,
         Self::Throttle,
         Self::Fill,
+        Self::Clock,
+        Self::Members,
     ];
 
     /// How it is written.
@@ -75,6 +83,8 @@ impl Kind {
             Self::Bridge => "bridge",
             Self::Throttle => "throttle",
             Self::Fill => "fill",
+            Self::Clock => "clock",
+            Self::Members => "members",
         }
     }
 
@@ -95,6 +105,7 @@ impl Kind {
             Self::KillLeader | Self::PauseLeader | Self::Isolate => {
                 nodes.leaders().choose(rng).copied()
             }
+            Self::Clock if rng.random() => nodes.leaders().choose(rng).copied(),
             _ => None,
         };
         // If nobody leads, any.
@@ -135,6 +146,14 @@ impl Kind {
             Self::Throttle => Fault::Throttle(one),
             // From none at all to what is just the reserve.
             Self::Fill => Fault::Fill(*[0, 0, 1 << 20, 4 << 20, 8 << 20].choose(rng).unwrap_or(&0)),
+            Self::Clock => {
+                let seconds = rng.random_range(LEAST_BEND..=MOST_BEND);
+                let ahead = if rng.random() { seconds } else { -seconds };
+                // One that finds no room when it starts may end again.
+                let again = rng.random() && nodes.roomy().contains(&one);
+                Fault::Bend { node: one, ahead, again }
+            }
+            Self::Members => Fault::Members,
         }
     }
 }
@@ -176,10 +195,21 @@ pub(super) enum Fault {
     Throttle(u16),
     /// How many bytes are left.
     Fill(u64),
+    /// By how many seconds, and whether the node is killed and started again by that clock.
+    Bend {
+        node: u16,
+        ahead: i64,
+        again: bool,
+    },
+    Members,
 }
 
 impl Fault {
-    pub(super) fn begin(&self, nodes: &mut Nodes) -> Result<(), Failure> {
+    pub(super) fn begin(
+        &self,
+        nodes: &mut Nodes,
+        operator: &mut Operator<'_>,
+    ) -> Result<(), Failure> {
         match self {
             Self::Kill(killed) => nodes.kill(killed),
             Self::Tear(torn) => {
@@ -191,6 +221,11 @@ impl Fault {
             Self::Cut(ways) => ways.iter().try_for_each(|(from, to)| nodes.cut(*from, *to)),
             Self::Throttle(node) => nodes.throttle(*node),
             Self::Fill(left) => nodes.fill(*left),
+            Self::Bend { node, ahead, again } => nodes.bend(*node, *ahead, *again),
+            Self::Members => {
+                operator.begin();
+                Ok(())
+            }
         }
     }
 }
@@ -207,6 +242,15 @@ impl fmt::Display for Fault {
             Self::Cut(ways) => write!(f, "cut {ways:?}"),
             Self::Throttle(node) => write!(f, "throttled {node}"),
             Self::Fill(left) => write!(f, "filled but for {left} bytes"),
+            Self::Bend { node, ahead, again } => {
+                let again = if *again { ", and killed and started by it" } else { "" };
+                write!(f, "set the clock of {node} by {ahead:+} s{again}")
+            }
+            Self::Members => write!(f, "told an operator to have nodes come and go"),
         }
     }
 }
+
+/// Seconds that a clock is ahead or behind.
+const LEAST_BEND: i64 = 60;
+pub(super) const MOST_BEND: i64 = 600;

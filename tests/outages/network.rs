@@ -4,6 +4,7 @@
 //! A way is cut by telling who sends a hardware address that nobody has: the packets leave and arrive
 //! nowhere, and nobody is told. That takes no packet filter.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
@@ -14,37 +15,50 @@ use super::failure::Failure;
 pub(super) struct Network {
     name: String,
     prefix: [u8; 3],
-    nodes: u16,
+    nodes: BTreeSet<u16>,
 }
 
 impl Network {
-    /// Has a namespace for each node.
+    /// Has none at first.
     ///
     /// # Errors
     ///
     /// The system does not let us: most often it wants root.
-    pub(super) fn build(nodes: u16) -> Result<Self, Failure> {
+    pub(super) fn build() -> Result<Self, Failure> {
         let process = std::process::id();
         let [_, _, high, low] = process.to_be_bytes();
-        let network = Self { name: format!("ldr{process}"), prefix: [10, 64 | high, low], nodes };
+        let (name, nodes) = (format!("ldr{process}"), BTreeSet::new());
+        let network = Self { name, prefix: [10, 64 | high, low], nodes };
         let bridge = network.bridge();
         ip(&format!("link add {bridge} type bridge"))?;
-        ip(&format!("address add {}/24 dev {bridge}", network.address(254)))?;
+        let [a, b, c] = network.prefix;
+        ip(&format!("address add {a}.{b}.{c}.{OUR_OWN}/24 dev {bridge}"))?;
         ip(&format!("link set {bridge} up"))?;
-        for node in 1..=nodes {
-            let (space, outside) = (network.space(node), network.outside(node));
-            ip(&format!("netns add {space}"))?;
-            ip(&format!("link add {outside} type veth peer name {INSIDE} netns {space}"))?;
-            ip(&format!("link set {outside} master {bridge} up"))?;
-            ip(&format!("-n {space} link set lo up"))?;
-            ip(&format!("-n {space} link set {INSIDE} address {} up", hardware(node)))?;
-            let address = network.address(node);
-            ip(&format!("-n {space} address add {address}/24 dev {INSIDE}"))?;
-        }
         Ok(network)
     }
 
-    /// The network of a node's address; the nodes' numbers are its last byte.
+    /// Has a namespace for a node.
+    pub(super) fn add(&mut self, node: u16) -> Result<(), Failure> {
+        // What is made only in part is removed too.
+        self.nodes.insert(node);
+        let (space, outside) = (self.space(node), self.outside(node));
+        ip(&format!("netns add {space}"))?;
+        ip(&format!("link add {outside} type veth peer name {INSIDE} netns {space}"))?;
+        ip(&format!("link set {outside} master {} up", self.bridge()))?;
+        ip(&format!("-n {space} link set lo up"))?;
+        ip(&format!("-n {space} link set {INSIDE} address {} up", hardware(node)))?;
+        ip(&format!("-n {space} address add {}/24 dev {INSIDE}", self.address(node)))
+    }
+
+    /// Removes the namespace of a node that runs no more.
+    pub(super) fn remove(&mut self, node: u16) -> Result<(), Failure> {
+        self.nodes.remove(&node);
+        // First the way, which else is there for as long as the kernel takes over the namespace.
+        let way = ip(&format!("link delete {}", self.outside(node)));
+        ip(&format!("netns delete {}", self.space(node))).and(way)
+    }
+
+    /// The network of a node's address; the last byte is the node's.
     pub(super) fn prefix(&self) -> [u8; 3] {
         self.prefix
     }
@@ -101,16 +115,16 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         // What was never made cannot be removed, and nothing is to be done about it.
-        for node in 1..=self.nodes {
-            let _ = ip(&format!("link delete {}", self.outside(node)));
-            let _ = ip(&format!("netns delete {}", self.space(node)));
+        for node in std::mem::take(&mut self.nodes) {
+            let _ = self.remove(node);
         }
         let _ = ip(&format!("link delete {}", self.bridge()));
     }
 }
 
 fn hardware(node: u16) -> String {
-    format!("02:00:00:00:00:{node:02x}")
+    let [.., last] = super::nodes::address([0; 3], node).octets();
+    format!("02:00:00:00:00:{last:02x}")
 }
 
 fn ip(line: &str) -> Result<(), Failure> {
@@ -130,5 +144,8 @@ pub(super) fn run(program: &str, line: &str) -> Result<(), Failure> {
 
 /// A node's own end of its way to the bridge.
 const INSIDE: &str = "eth0";
+
+/// The last byte of our own address, which is no node's.
+const OUR_OWN: u8 = 254;
 
 const NOBODY: &str = "02:00:00:00:ff:ff";

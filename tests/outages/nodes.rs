@@ -1,27 +1,33 @@
 //! The nodes of a cluster as processes, and what can be done to them.
 
+mod files;
+mod members;
+mod times;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::FileExt;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use larder_protocol::response::Response;
-use nix::errno::Errno;
-use nix::fcntl::posix_fallocate;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
-use serde_json::Value;
 
+use super::Plan;
 use super::client::PATIENCE;
+use super::clocks::Clocks;
 use super::failure::Failure;
+use super::fault::Kind;
 use super::network::{self, Network};
+use super::status::Status;
 use crate::connection::Connection;
 
 /// Nodes `db1`, `db2` …, of which the first founds the cluster. Dropping them ends them.
@@ -31,55 +37,61 @@ pub(super) struct Nodes {
     paused: BTreeSet<u16>,
     cut: BTreeSet<(u16, u16)>,
     throttled: BTreeSet<u16>,
+    bent: BTreeSet<u16>,
+    /// By how many seconds the clock of a node was ahead when it took its time from it.
+    ahead: BTreeMap<u16, i64>,
     /// The node whose data is on a small volume of its own.
     confined: Option<u16>,
-    count: u16,
+    /// Who is to run.
+    members: BTreeSet<u16>,
+    /// The number that was given last. None is given twice.
+    last: u16,
     place: PathBuf,
     prefix: [u8; 3],
+    interrupted: Arc<AtomicBool>,
+    clocks: Option<Clocks>,
     // Removed when nothing runs in it any more.
     network: Option<Network>,
 }
 
 impl Nodes {
-    /// Starts so many, with all they write in `place`, and waits until they are one cluster.
-    pub(super) fn start(
-        program: &Path,
-        place: &Path,
-        count: u16,
-        network: Option<Network>,
-        confined: bool,
-    ) -> Result<Self, Failure> {
+    /// Starts those of a plan and waits until they are one cluster.
+    pub(super) fn start(plan: &Plan) -> Result<Self, Failure> {
+        let place = &plan.place;
+        let clocks = plan.faults.contains(&Kind::Clock).then(|| Clocks::find(place)).transpose()?;
+        let wants_network = plan.faults.iter().any(|kind| kind.wants_network());
+        let network = wants_network.then(Network::build).transpose()?;
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let mut nodes = Self {
             running: BTreeMap::new(),
             paused: BTreeSet::new(),
             cut: BTreeSet::new(),
             throttled: BTreeSet::new(),
+            bent: BTreeSet::new(),
+            ahead: BTreeMap::new(),
             confined: None,
-            count,
-            place: place.to_owned(),
+            members: BTreeSet::new(),
+            last: 0,
+            place: place.clone(),
             prefix: network.as_ref().map_or([127, 64 | high, low], Network::prefix),
+            interrupted: Arc::clone(&plan.interrupted),
+            clocks,
             network,
         };
-        let making = || Failure::io(format!("make what it takes in {}", place.display()));
         // By this name a program that can be several knows which it is to be.
-        symlink(program, nodes.program()).map_err(making())?;
-        fs::write(nodes.secret(), "of this run and no other").map_err(making())?;
-        for node in 1..=count {
-            fs::create_dir(nodes.folder(node)).map_err(making())?;
+        symlink(&plan.program, nodes.program()).map_err(nodes.making())?;
+        fs::write(nodes.secret(), "of this run and no other").map_err(nodes.making())?;
+        for _ in 0..plan.nodes {
+            nodes.add()?;
         }
-        if confined {
-            let folder = nodes.folder(count).display().to_string();
+        if plan.faults.contains(&Kind::Fill) {
+            let folder = nodes.folder(plan.nodes).display().to_string();
             network::run("mount", &format!("-t tmpfs -o size={VOLUME} larder {folder}"))?;
-            nodes.confined = Some(count);
+            nodes.confined = Some(plan.nodes);
         }
         nodes.open()?;
         nodes.until_settled()?;
         Ok(nodes)
-    }
-
-    pub(super) fn all(&self) -> Vec<u16> {
-        (1..=self.count).collect()
     }
 
     /// Where clients reach a node.
@@ -109,12 +121,14 @@ impl Nodes {
 
     /// Has all run that do not.
     fn open(&mut self) -> Result<(), Failure> {
-        for node in self.all() {
-            if !self.running.contains_key(&node) {
-                let child =
-                    self.spawn(node).map_err(Failure::io(format_args!("start db{node}")))?;
-                self.running.insert(node, child);
-            }
+        self.all().into_iter().try_for_each(|node| self.open_one(node))
+    }
+
+    fn open_one(&mut self, node: u16) -> Result<(), Failure> {
+        if !self.running.contains_key(&node) {
+            let child = self.spawn(node).map_err(Failure::io(format_args!("start db{node}")))?;
+            self.running.insert(node, child);
+            self.ahead.insert(node, 0);
         }
         Ok(())
     }
@@ -148,6 +162,11 @@ impl Nodes {
             command.arg("--found");
         }
         without_settings(&mut command);
+        if let Some(clocks) = &self.clocks {
+            clocks.lead(&mut command, node);
+        }
+        // Who interrupts us from a terminal is not to interrupt them: they are ended by us.
+        command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).spawn()
     }
 
@@ -161,35 +180,20 @@ impl Nodes {
         }
         let killed: io::Result<()> = ending.iter_mut().try_for_each(Child::kill);
         let ended: io::Result<()> = ending.iter_mut().try_for_each(|child| child.wait().map(drop));
+        for child in &ending {
+            Clocks::forget(child.id());
+        }
         killed.and(ended).map_err(failed)
-    }
-
-    /// Puts bytes behind what was written to the newest file of the log of a node that does not run, as
-    /// if it had been killed in the middle of a write. A full volume takes none.
-    pub(super) fn tear(&self, node: u16, torn: &[u8]) -> Result<(), Failure> {
-        let folder = self.folder(node).join("data/log/data");
-        let failed = |error| Failure::io(format_args!("write to {}", folder.display()))(error);
-        let mut newest = None;
-        for entry in fs::read_dir(&folder).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
-            if path.extension().is_some_and(|extension| extension == "raftlog") {
-                newest = newest.max(Some(path));
-            }
-        }
-        let newest = newest.ok_or_else(|| failed(io::ErrorKind::NotFound.into()))?;
-        // Files are made with zeros behind what is written.
-        let written = fs::read(&newest).map_err(failed)?;
-        let end = written.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
-        let file = OpenOptions::new().write(true).open(newest);
-        match file.and_then(|file| file.write_all_at(torn, end)) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
-            other => other.map_err(failed),
-        }
     }
 
     pub(super) fn pause(&mut self, node: u16) -> Result<(), Failure> {
         self.paused.insert(node);
         self.signal(node, Signal::SIGSTOP)
+    }
+
+    fn resume(&mut self, node: u16) -> Result<(), Failure> {
+        self.paused.remove(&node);
+        self.signal(node, Signal::SIGCONT)
     }
 
     fn signal(&self, node: u16, signal: Signal) -> Result<(), Failure> {
@@ -209,26 +213,6 @@ impl Nodes {
         self.network.as_ref().map_or(Ok(()), |network| network.throttle(node))
     }
 
-    /// Leaves so many bytes on the small volume.
-    pub(super) fn fill(&self, left: u64) -> Result<(), Failure> {
-        let Some(node) = self.confined else { return Ok(()) };
-        let failed = Failure::io(format!("fill the volume of db{node}"));
-        let filled = || -> io::Result<()> {
-            let ballast = File::create(self.ballast(node))?;
-            let volume = statvfs(&self.folder(node))?;
-            let room = volume.blocks_available().saturating_mul(volume.fragment_size());
-            match i64::try_from(room.saturating_sub(left)) {
-                Ok(bytes @ 1..) => match posix_fallocate(ballast, 0, bytes) {
-                    // The node has taken some of it meanwhile: it is full all the more.
-                    Err(Errno::ENOSPC) => Ok(()),
-                    filled => Ok(filled?),
-                },
-                _ => Ok(()),
-            }
-        };
-        filled().map_err(failed)
-    }
-
     /// Takes back all that was done to them.
     pub(super) fn heal(&mut self) -> Result<(), Failure> {
         if let Some(network) = &self.network {
@@ -239,8 +223,11 @@ impl Nodes {
                 network.unthrottle(node)?;
             }
         }
-        for node in std::mem::take(&mut self.paused) {
-            self.signal(node, Signal::SIGCONT)?;
+        for node in self.paused.clone() {
+            self.resume(node)?;
+        }
+        if let Some(clocks) = &self.clocks {
+            std::mem::take(&mut self.bent).into_iter().try_for_each(|node| clocks.bend(node, 0))?;
         }
         if let Some(node) = self.confined {
             match fs::remove_file(self.ballast(node)) {
@@ -257,29 +244,33 @@ impl Nodes {
     /// there was no room for at all.
     fn reopen(&mut self) -> Result<(), Failure> {
         let Some(node) = self.confined else { return Ok(()) };
-        if self.condition(node).is_ok_and(|condition| condition == b"poisoned") {
+        if self.stat(node, b"store_condition").is_ok_and(|condition| condition == b"poisoned") {
             self.kill(&[node])?;
         }
         self.open()
     }
 
-    fn condition(&self, node: u16) -> io::Result<Vec<u8>> {
+    /// What it says in `stats` under this name; nothing if it does not.
+    fn stat(&self, node: u16, wanted: &[u8]) -> io::Result<Vec<u8>> {
         let mut connection = Connection::patient(self.clients(node), PATIENCE)?;
         connection.send(b"stats\r\n")?;
-        let condition = |response: &Response<'_>| match response {
-            Response::Stat { name: b"store_condition", value } => Some(value.to_vec()),
+        let understand = |response: &Response<'_>| match response {
+            Response::Stat { name, value } if *name == wanted => Some(value.to_vec()),
             Response::Stat { .. } => None,
             _ => Some(Vec::new()),
         };
         loop {
-            if let Some(condition) = connection.next(condition)? {
-                return Ok(condition);
+            if let Some(value) = connection.next(understand)? {
+                return Ok(value);
             }
         }
     }
 
-    /// That none has ended by itself.
+    /// That none has ended by itself, and that nobody wants us to end.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Failure::new("interrupted"));
+        }
         for (node, child) in &mut self.running {
             let ended = child.try_wait();
             if let Some(status) = ended.map_err(Failure::io(format_args!("look at db{node}")))? {
@@ -296,14 +287,15 @@ impl Nodes {
             self.check()?;
             self.reopen()?;
             let status = self.status();
-            if status.as_ref().is_some_and(|status| self.is_settled(status)) {
-                return Ok(());
+            let count = self.members.len();
+            if status.as_ref().is_some_and(|status| status.holds(count) && status.all_answer()) {
+                return self.check_times();
             }
             if Instant::now() >= deadline {
+                let status = status.map(|status| status.to_string()).unwrap_or_default();
                 return Err(Failure::new(format_args!(
                     "nothing fails any more, and after {SETTLED_WITHIN:?} not all nodes answer and \
-                     hold what they are to: {}",
-                    status.unwrap_or_default()
+                     hold what they are to: {status}"
                 )));
             }
             thread::sleep(LOOK_EVERY);
@@ -312,35 +304,33 @@ impl Nodes {
 
     /// Who leads each group that is led, as far as anybody says.
     pub(super) fn leaders(&self) -> Vec<u16> {
-        let Some(status) = self.status() else { return Vec::new() };
-        let name = |number: &Value| {
-            let mut nodes = list(&status, "nodes").iter();
-            let node = nodes.find(|node| node.get("node") == Some(number))?;
-            node.get("name")?.as_str()?.strip_prefix("db")?.parse().ok()
-        };
-        let groups = list(&status, "groups").iter();
-        groups.filter_map(|group| name(group.get("leader")?)).collect()
+        self.status().map(|status| status.leaders()).unwrap_or_default()
     }
 
-    fn is_settled(&self, status: &Value) -> bool {
-        let nodes = list(status, "nodes");
-        let is = |value: &Value, name| value.get(name) == Some(&Value::Bool(true));
-        nodes.len() == usize::from(self.count)
-            && nodes.iter().all(|node| is(node, "answers"))
-            && is(status, "holds")
+    fn status(&self) -> Option<Status> {
+        let mut command = self.ctl("status --json");
+        let ended = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+        Status::parse(&ended.stdout)
     }
 
-    fn status(&self) -> Option<Value> {
+    /// What an operator does.
+    pub(super) fn ctl(&self, action: &str) -> Command {
         let peers: Vec<_> = self.all().iter().map(|node| self.peers(*node).to_string()).collect();
         let mut command = Command::new(self.program());
         command
-            .args(["ctl", "store", "status", "--json", "--nodes", &peers.join(",")])
+            .args(["ctl", "store"])
+            .args(action.split_whitespace())
+            .args(["--nodes", &peers.join(",")])
             .arg("--cluster-secret-file")
-            .arg(self.secret())
-            .stderr(Stdio::null());
+            .arg(self.secret());
         without_settings(&mut command);
-        let ended = command.output().ok()?;
-        serde_json::from_slice(&ended.stdout).ok()
+        command.process_group(0);
+        command
+    }
+
+    /// A file for what a command says.
+    pub(super) fn said(&self) -> PathBuf {
+        self.place.join("ctl.out")
     }
 }
 
@@ -354,14 +344,10 @@ impl Drop for Nodes {
     }
 }
 
-/// A node's address in a network.
+/// A node's address in a network. Those that went leave theirs to others.
 pub(super) fn address([a, b, c]: [u8; 3], node: u16) -> Ipv4Addr {
-    let [_, last] = node.to_be_bytes();
+    let last = u8::try_from(node.saturating_sub(1) % ADDRESSES).unwrap_or(0) + 1;
     Ipv4Addr::new(a, b, c, last)
-}
-
-fn list<'a>(status: &'a Value, name: &str) -> &'a [Value] {
-    status.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Without what is set in our own environment for nodes.
@@ -375,6 +361,8 @@ fn without_settings(command: &mut Command) {
 
 /// What the program is called as a node.
 pub(super) const NODE: &str = "larder";
+
+const ADDRESSES: u16 = 250;
 
 /// Bytes of the small volume, and of it what is to be kept free.
 const VOLUME: &str = "256m";

@@ -12,10 +12,12 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::client::{self, Outcome, PATIENCE, Seen, ask_at_random};
+use super::directory::Directory;
 use super::failure::Failure;
 use super::fault::Kind;
 use super::keys::Keys;
 use super::nodes::Nodes;
+use super::operator::Operator;
 use super::tally::{Counts, Tally};
 use crate::connection::Connection;
 use crate::linearizability::{Asked, Command, judge};
@@ -46,29 +48,42 @@ impl Round {
     }
 
     pub(super) fn faults(&self) -> usize {
-        self.schedule.0.iter().filter(|(_, what)| what != HEALED).count()
+        self.schedule.0.iter().filter(|note| note.fault).count()
     }
 }
 
 /// What failed, and when, since the beginning.
 #[derive(Clone, Debug, Default)]
-struct Schedule(Vec<(Duration, String)>);
+struct Schedule(Vec<Note>);
+
+#[derive(Clone, Debug)]
+struct Note {
+    at: Duration,
+    what: String,
+    /// Whether something fails from then on.
+    fault: bool,
+}
 
 /// Goes through one.
 pub(super) fn run(nodes: &mut Nodes, plan: &Plan<'_>) -> Result<Round, Failure> {
     let mut rng = StdRng::seed_from_u64(plan.seed);
     let (keys, tally, stop) = (Keys::of(plan.number), Tally::new(), AtomicBool::new(false));
-    let addresses: Vec<_> = nodes.all().into_iter().map(|node| nodes.clients(node)).collect();
+    let directory = Directory::default();
+    nodes.all().into_iter().for_each(|node| directory.enter(node, nodes.clients(node)));
     let mut schedule = Schedule::default();
     let went = thread::scope(|scope| {
-        let (addresses, keys, tally, stop) = (&addresses, &keys, &tally, &stop);
+        let (directory, keys, tally, stop) = (&directory, &keys, &tally, &stop);
         let asking: Vec<_> = (0..plan.clients)
             .map(|client| {
                 let seed = rng.random();
-                scope.spawn(move || ask_at_random(client, addresses, seed, keys, tally, stop))
+                scope.spawn(move || ask_at_random(client, directory, seed, keys, tally, stop))
             })
             .collect();
-        let failed = go_wrong(nodes, plan, &mut schedule, tally, &mut rng);
+        let alone = plan.faults == [Kind::Members];
+        let operator = Operator::new(directory, tally, rng.random(), alone);
+        let mut course = Course { began: Instant::now(), nodes, operator, schedule: &mut schedule };
+        let failed = course.go_wrong(plan, tally, &mut rng);
+        drop(course);
         stop.store(true, Ordering::Relaxed);
         let mut histories = BTreeMap::<_, Vec<_>>::new();
         for asking in asking {
@@ -98,42 +113,64 @@ pub(super) fn run(nodes: &mut Nodes, plan: &Plan<'_>) -> Result<Round, Failure> 
     Ok(Round { number: plan.number, counts: tally.counts(), keys: judged, schedule })
 }
 
-/// Has things fail, one or two at a time, and be well again, until it is time.
-fn go_wrong(
-    nodes: &mut Nodes,
-    plan: &Plan<'_>,
-    schedule: &mut Schedule,
-    tally: &Tally,
-    rng: &mut StdRng,
-) -> Result<(), Failure> {
-    let began = Instant::now();
-    while began.elapsed() < plan.duration {
-        wait(nodes, rng.random_range(QUIET_MILLIS))?;
-        // Drawn before any begins: of a cluster that fails it takes long to hear who leads.
-        let count = rng.random_range(1..=2);
-        let kinds: Vec<_> = plan.faults.sample(rng, count).collect();
-        let faults: Vec<_> = kinds.into_iter().map(|kind| (kind, kind.draw(nodes, rng))).collect();
-        tally.fails();
-        for (kind, fault) in faults {
-            schedule.0.push((began.elapsed(), format!("{}: {fault}", kind.name())));
-            fault.begin(nodes)?;
-        }
-        wait(nodes, rng.random_range(FAILING_MILLIS))?;
-        schedule.0.push((began.elapsed(), HEALED.to_owned()));
-        nodes.heal()?;
-        tally.healed();
-    }
-    nodes.until_settled()
+/// What goes on while clients ask.
+struct Course<'a> {
+    began: Instant,
+    nodes: &'a mut Nodes,
+    operator: Operator<'a>,
+    schedule: &'a mut Schedule,
 }
 
-/// Waits, and looks that no node ends by itself.
-fn wait(nodes: &mut Nodes, millis: u64) -> Result<(), Failure> {
-    let until = Instant::now() + Duration::from_millis(millis);
-    while Instant::now() < until {
-        nodes.check()?;
-        thread::sleep(until.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
+impl Course<'_> {
+    /// Has things fail, one or two at a time, and be well again, until it is time.
+    fn go_wrong(
+        &mut self,
+        plan: &Plan<'_>,
+        tally: &Tally,
+        rng: &mut StdRng,
+    ) -> Result<(), Failure> {
+        while self.began.elapsed() < plan.duration {
+            self.wait(rng.random_range(QUIET_MILLIS))?;
+            // Drawn before any begins: of a cluster that fails it takes long to hear who leads.
+            let count = rng.random_range(1..=2);
+            let kinds: Vec<_> = plan.faults.sample(rng, count).collect();
+            let faults: Vec<_> =
+                kinds.into_iter().map(|kind| (kind, kind.draw(self.nodes, rng))).collect();
+            tally.fails();
+            for (kind, fault) in faults {
+                self.note(format!("{}: {fault}", kind.name()), true);
+                fault.begin(self.nodes, &mut self.operator)?;
+            }
+            self.wait(rng.random_range(FAILING_MILLIS))?;
+            self.note(HEALED.to_owned(), false);
+            self.nodes.heal()?;
+            tally.healed();
+        }
+        while !self.operator.is_done() {
+            self.wait(LOOK_EVERY_MILLIS)?;
+        }
+        self.nodes.until_settled()
     }
-    Ok(())
+
+    /// Waits, and looks that no node ends by itself.
+    fn wait(&mut self, millis: u64) -> Result<(), Failure> {
+        let until = Instant::now() + Duration::from_millis(millis);
+        loop {
+            self.nodes.check()?;
+            if let Some(done) = self.operator.go_on(self.nodes)? {
+                self.note(done, false);
+            }
+            if Instant::now() >= until {
+                return Ok(());
+            }
+            thread::sleep(until.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
+        }
+    }
+
+    fn note(&mut self, what: String, fault: bool) {
+        let at = self.began.elapsed();
+        self.schedule.0.push(Note { at, what, fault });
+    }
 }
 
 /// Reads all through one node, however often it takes.
@@ -158,7 +195,7 @@ fn read_back<'a>(
                 connection = Connection::patient(nodes.clients(node), PATIENCE).ok();
                 continue;
             };
-            match client::ask(open, key, &Asked::Get)? {
+            match client::ask(open, key, &Asked::Get, 0)? {
                 Outcome::Answered(answered) => break (sent, answered),
                 Outcome::Refused => thread::sleep(LOOK_EVERY),
                 Outcome::Unknown => connection = None,
@@ -173,14 +210,17 @@ fn read_back<'a>(
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "what failed, by seconds:")?;
-        self.0.iter().try_for_each(|(at, what)| write!(f, "\n{:8.3} {what}", at.as_secs_f64()))
+        let mut notes = self.0.iter();
+        notes.try_for_each(|Note { at, what, .. }| write!(f, "\n{:8.3} {what}", at.as_secs_f64()))
     }
 }
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { number, counts, keys, .. } = self;
-        write!(f, "round {number}: {} faults, {counts}, {keys} keys judged", self.faults())
+        write!(f, "round {number}: {} faults, {counts}", self.faults())?;
+        let recovered = counts.recovered.as_secs_f64();
+        write!(f, ", and for {recovered:.1} s where nothing failed any more, {keys} keys judged")
     }
 }
 
@@ -190,7 +230,8 @@ const HEALED: &str = "healed";
 const QUIET_MILLIS: std::ops::Range<u64> = 300..4000;
 const FAILING_MILLIS: std::ops::Range<u64> = 100..7000;
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY_MILLIS: u64 = 20;
+const LOOK_EVERY: Duration = Duration::from_millis(LOOK_EVERY_MILLIS);
 
 /// How long it may take to read all keys of a round through one node.
 const READ_WITHIN: Duration = Duration::from_mins(1);

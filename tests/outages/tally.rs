@@ -8,7 +8,14 @@ use super::client::Outcome;
 
 /// Counts, for all clients.
 #[derive(Debug)]
-pub(super) struct Tally(Mutex<Counts>);
+pub(super) struct Tally(Mutex<Tallied>);
+
+#[derive(Debug)]
+struct Tallied {
+    all: Counts,
+    /// Since the last lap.
+    lap: Counts,
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counts {
@@ -26,7 +33,44 @@ pub(super) struct Counts {
 
 impl Tally {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Counts {
+        Self(Mutex::new(Tallied { all: Counts::new(), lap: Counts::new() }))
+    }
+
+    pub(super) fn count(&self, outcome: &Outcome, writes: bool, at: Instant) {
+        let Tallied { all, lap } = &mut *self.lock();
+        all.count(outcome, writes, at);
+        lap.count(outcome, writes, at);
+    }
+
+    /// From now on something fails.
+    pub(super) fn fails(&self) {
+        self.lock().all.healed = None;
+    }
+
+    /// From now on nothing does.
+    pub(super) fn healed(&self) {
+        self.lock().all.healed = Some(Instant::now());
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.lock().all
+    }
+
+    /// Those since the last lap, of which this is the end.
+    pub(super) fn lap(&self) -> Counts {
+        let Tallied { lap, .. } = &mut *self.lock();
+        let last_write = lap.last_write;
+        std::mem::replace(lap, Counts { last_write, ..Counts::new() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tallied> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counts {
+    fn new() -> Self {
+        Self {
             answered: 0,
             refused: 0,
             unknown: 0,
@@ -34,49 +78,29 @@ impl Tally {
             stood: Duration::ZERO,
             healed: None,
             recovered: Duration::ZERO,
-        }))
+        }
     }
 
-    pub(super) fn count(&self, outcome: &Outcome, writes: bool, at: Instant) {
-        let mut counts = self.lock();
+    fn count(&mut self, outcome: &Outcome, writes: bool, at: Instant) {
         match outcome {
-            Outcome::Refused => counts.refused += 1,
-            Outcome::Unknown => counts.unknown += 1,
-            Outcome::Answered(_) => counts.answered += 1,
+            Outcome::Refused => self.refused += 1,
+            Outcome::Unknown => self.unknown += 1,
+            Outcome::Answered(_) => self.answered += 1,
         }
         if writes && matches!(outcome, Outcome::Answered(_)) {
-            counts.stood = counts.stood.max(at.saturating_duration_since(counts.last_write));
-            counts.last_write = at;
-            if let Some(healed) = counts.healed.take() {
-                counts.recovered = counts.recovered.max(at.saturating_duration_since(healed));
+            self.stood = self.stood.max(at.saturating_duration_since(self.last_write));
+            self.last_write = at;
+            if let Some(healed) = self.healed.take() {
+                self.recovered = self.recovered.max(at.saturating_duration_since(healed));
             }
         }
-    }
-
-    /// From now on something fails.
-    pub(super) fn fails(&self) {
-        self.lock().healed = None;
-    }
-
-    /// From now on nothing does.
-    pub(super) fn healed(&self) {
-        self.lock().healed = Some(Instant::now());
-    }
-
-    pub(super) fn counts(&self) -> Counts {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { answered, refused, unknown, stood, recovered, .. } = self;
-        let (stood, recovered) = (stood.as_secs_f64(), recovered.as_secs_f64());
+        let Self { answered, refused, unknown, stood, .. } = self;
         write!(f, "{answered} answered, {refused} refused, {unknown} unknown, no write for ")?;
-        write!(f, "{stood:.1} s, and for {recovered:.1} s where nothing failed any more")
+        write!(f, "{:.1} s", stood.as_secs_f64())
     }
 }
