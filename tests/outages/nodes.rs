@@ -242,7 +242,7 @@ impl Nodes {
 
     /// Opens the one on the small volume anew if it has said that it wants that: it was to write what
     /// there was no room for at all.
-    fn reopen(&mut self) -> Result<(), Failure> {
+    pub(super) fn reopen(&mut self) -> Result<(), Failure> {
         let Some(node) = self.confined else { return Ok(()) };
         if self.stat(node, b"store_condition").is_ok_and(|condition| condition == b"poisoned") {
             self.kill(&[node])?;

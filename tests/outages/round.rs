@@ -147,7 +147,9 @@ impl Course<'_> {
             tally.healed();
         }
         while !self.operator.is_done() {
-            self.wait(LOOK_EVERY_MILLIS)?;
+            // The operator waits for all, also for one that wants to be opened anew.
+            self.nodes.reopen()?;
+            self.wait(REOPEN_MILLIS)?;
         }
         self.nodes.until_settled()
     }
@@ -230,8 +232,10 @@ const HEALED: &str = "healed";
 const QUIET_MILLIS: std::ops::Range<u64> = 300..4000;
 const FAILING_MILLIS: std::ops::Range<u64> = 100..7000;
 
-const LOOK_EVERY_MILLIS: u64 = 20;
-const LOOK_EVERY: Duration = Duration::from_millis(LOOK_EVERY_MILLIS);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// So often it is looked, once nothing fails any more, whether a node wants to be opened anew.
+const REOPEN_MILLIS: u64 = 500;
 
 /// How long it may take to read all keys of a round through one node.
 const READ_WITHIN: Duration = Duration::from_mins(1);
