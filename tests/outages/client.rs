@@ -27,7 +27,8 @@ pub(super) enum Outcome {
     Answered(Answered),
     /// It surely was not done.
     Refused,
-    Unknown,
+    /// Why, in words.
+    Unknown(String),
 }
 
 /// Something to ask for.
@@ -91,7 +92,7 @@ pub(super) fn ask_at_random(
                 refused = Some(draft);
                 continue;
             }
-            Outcome::Unknown => {
+            Outcome::Unknown(_) => {
                 session = None;
                 // Of a read that nobody saw there is nothing to judge.
                 if !writes {
@@ -178,14 +179,15 @@ pub(super) fn ask(
         Asked::Delete => format!("delete {key}\r\n").into_bytes(),
         Asked::Lapse => format!("touch {key} {}\r\n", unix_seconds() - LONG_AGO).into_bytes(),
     };
-    let Ok(first) = connection.send(&bytes).and_then(|()| connection.next(understand)) else {
-        return Ok(Outcome::Unknown);
+    let first = match connection.send(&bytes).and_then(|()| connection.next(understand)) {
+        Ok(first) => first,
+        Err(error) => return Ok(Outcome::Unknown(error.to_string())),
     };
     let outcome = first.map_err(|why| Failure::new(format_args!("{asked:?} of {key}: {why}")))?;
     if let Outcome::Answered(Answered::Value(..)) = outcome
         && !connection.next(|end| *end == Response::End).unwrap_or(false)
     {
-        return Ok(Outcome::Unknown);
+        return Ok(Outcome::Unknown("an answer has no end".to_owned()));
     }
     Ok(outcome)
 }
@@ -203,7 +205,7 @@ fn understand(response: &Response<'_>) -> Result<Outcome, String> {
         Response::ServerError(text) => {
             let text = String::from_utf8_lossy(text);
             if text.starts_with("outcome unknown") {
-                return Ok(Outcome::Unknown);
+                return Ok(Outcome::Unknown(text.into_owned()));
             }
             if REFUSALS.iter().any(|refusal| text.contains(refusal)) {
                 return Ok(Outcome::Refused);

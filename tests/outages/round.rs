@@ -200,7 +200,7 @@ fn read_back<'a>(
             match client::ask(open, key, &Asked::Get, 0)? {
                 Outcome::Answered(answered) => break (sent, answered),
                 Outcome::Refused => thread::sleep(LOOK_EVERY),
-                Outcome::Unknown => connection = None,
+                Outcome::Unknown(_) => connection = None,
             }
         };
         let answered = Some((answered, Instant::now()));

@@ -1,5 +1,6 @@
 //! What clients were answered, in numbers.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ struct Tallied {
     all: Counts,
     /// Since the last lap.
     lap: Counts,
+    /// Why what is unknown of it is.
+    whys: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,11 +36,14 @@ pub(super) struct Counts {
 
 impl Tally {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Tallied { all: Counts::new(), lap: Counts::new() }))
+        Self(Mutex::new(Tallied { all: Counts::new(), lap: Counts::new(), whys: BTreeSet::new() }))
     }
 
     pub(super) fn count(&self, outcome: &Outcome, writes: bool, at: Instant) {
-        let Tallied { all, lap } = &mut *self.lock();
+        let Tallied { all, lap, whys } = &mut *self.lock();
+        if let Outcome::Unknown(why) = outcome {
+            whys.insert(why.clone());
+        }
         all.count(outcome, writes, at);
         lap.count(outcome, writes, at);
     }
@@ -56,11 +62,12 @@ impl Tally {
         self.lock().all
     }
 
-    /// Those since the last lap, of which this is the end.
-    pub(super) fn lap(&self) -> Counts {
-        let Tallied { lap, .. } = &mut *self.lock();
+    /// Those since the last lap, of which this is the end, and why what is unknown of them is.
+    pub(super) fn lap(&self) -> (Counts, BTreeSet<String>) {
+        let Tallied { lap, whys, .. } = &mut *self.lock();
         let last_write = lap.last_write;
-        std::mem::replace(lap, Counts { last_write, ..Counts::new() })
+        let lap = std::mem::replace(lap, Counts { last_write, ..Counts::new() });
+        (lap, std::mem::take(whys))
     }
 
     fn lock(&self) -> MutexGuard<'_, Tallied> {
@@ -84,7 +91,7 @@ impl Counts {
     fn count(&mut self, outcome: &Outcome, writes: bool, at: Instant) {
         match outcome {
             Outcome::Refused => self.refused += 1,
-            Outcome::Unknown => self.unknown += 1,
+            Outcome::Unknown(_) => self.unknown += 1,
             Outcome::Answered(_) => self.answered += 1,
         }
         if writes && matches!(outcome, Outcome::Answered(_)) {
