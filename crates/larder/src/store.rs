@@ -31,6 +31,7 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
         },
         checkpoint_every: Duration::from_secs(config.checkpoint_interval_secs),
         stale_reads: config.member.as_ref().and_then(stale_reads),
+        clock: Some(larder_server::now),
         ..Options::default()
     };
     let place = config.data_dir.display();

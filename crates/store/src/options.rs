@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use larder_protocol::Seconds;
+
 /// How a store is opened. `Options::default()` suits a node of a few gigabytes.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -88,6 +90,11 @@ pub struct Options {
     ///
     /// Default: `None`.
     pub stale_reads: Option<Duration>,
+    /// The time as this node has it: what other nodes forward is done by it, so that an item expires at one
+    /// moment, whichever node is asked. `None` for theirs.
+    ///
+    /// Default: `None`.
+    pub clock: Option<fn() -> Seconds>,
     /// How many records a second are looked at for expiry, to give back their space; 0 for none.
     ///
     /// Default: 20,000, about 2 % of a core.
@@ -124,6 +131,7 @@ impl Default for Options {
             hang_after: Duration::from_secs(30),
             leader_within: Duration::from_secs(2),
             stale_reads: None,
+            clock: None,
             sweep_per_sec: 20_000,
         }
     }

@@ -121,8 +121,10 @@ impl Service {
         commands: Commands<'_>,
         term: u64,
     ) -> Option<Vec<(Command, Pending)>> {
+        let own = self.clock.own();
         let command = |asked: Result<Asked<'_>, _>| {
-            let Asked { key, now, request } = asked.ok()?;
+            let Asked { key, now: asked_at, request } = asked.ok()?;
+            let now = own.unwrap_or(asked_at);
             let is_range = matches!(request, Request::Range(_));
             if !is_range && !key.is_empty() && self.ways.group_of(key) != group {
                 // Who asks counts other groups.
@@ -131,7 +133,12 @@ impl Service {
             let (ticket, pending) = Ticket::new();
             let mut command = match request {
                 Request::Op(op) => Command::op(key, 0, &op, now, ticket),
-                Request::FlushAll(at) => Command::flush_all(at, now, ticket),
+                Request::FlushAll(at) => {
+                    // Who was asked has counted a delay from its own time.
+                    let delay = at.checked_sub(asked_at).filter(|delay| *delay > 0);
+                    let at = delay.map_or(at, |delay| now.saturating_add(delay));
+                    Command::flush_all(at, now, ticket)
+                }
                 Request::Range(span) => Command::range(key, span, now, ticket),
                 Request::Reclaim(_) => return None,
             };

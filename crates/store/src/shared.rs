@@ -91,21 +91,33 @@ impl Shared {
     }
 }
 
-/// The moment a caller has told last. Not the latest ever told: one wrong moment in the future must
-/// not count for good.
+/// The node's own time, or else the moment a caller has told last. Not the latest ever told: one wrong
+/// moment in the future must not count for good.
 #[derive(Debug, Default)]
-pub(crate) struct Clock(AtomicU32);
+pub(crate) struct Clock {
+    own: Option<fn() -> Seconds>,
+    told: AtomicU32,
+}
 
 impl Clock {
+    pub(crate) fn new(own: Option<fn() -> Seconds>) -> Self {
+        Self { own, told: AtomicU32::default() }
+    }
+
     pub(crate) fn tell(&self, now: Seconds) {
         // A load first: a shared line that nobody writes is cheap to look at.
-        if self.0.load(Ordering::Relaxed) != now {
-            self.0.store(now, Ordering::Relaxed);
+        if self.told.load(Ordering::Relaxed) != now {
+            self.told.store(now, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn now(&self) -> Seconds {
-        self.0.load(Ordering::Relaxed)
+        self.own().unwrap_or_else(|| self.told.load(Ordering::Relaxed))
+    }
+
+    /// What the node's own clock says, if it has one.
+    pub(crate) fn own(&self) -> Option<Seconds> {
+        self.own.map(|own| own())
     }
 }
 

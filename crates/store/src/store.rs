@@ -424,7 +424,7 @@ impl Store {
             storage,
             ways,
             reading: (0..options.read_threads.max(1)).map(|_| Hand::new()).collect(),
-            clock: Arc::new(Clock::default()),
+            clock: Arc::new(Clock::new(options.clock)),
             health: Health::default(),
             counters: Counters::default(),
             usage: Mutex::default(),

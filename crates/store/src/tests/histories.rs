@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use larder_protocol::{Arithmetic, Delete, Fetch, Mode, Op, Outcome, Store as Put};
+use larder_protocol::{Arithmetic, Delete, Exptime, Fetch, Mode, Op, Outcome, Store as Put};
 use larder_tests::linearizability::{Answered, Asked, Command, judge};
 
 use super::basics::{NOW, put};
@@ -193,6 +193,7 @@ fn op(asked: &Asked) -> Op<'_> {
             Op::Arithmetic(Arithmetic { decrement: true, delta: *delta, ..Arithmetic::INCR })
         }
         Asked::Delete => Op::Delete(Delete::default()),
+        Asked::Lapse => Op::Fetch(Fetch { ttl: Some(Exptime(-1)), ..Fetch::GET }),
     }
 }
 

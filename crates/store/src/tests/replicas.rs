@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use larder_protocol::{Delete, Fetch, Marks, Mode, Op, Outcome, Store as Put};
+use larder_protocol::{Delete, Exptime, Fetch, Marks, Mode, Op, Outcome, Store as Put};
 
 use super::basics::{NOW, count, get, put, set, small};
 use super::block_on;
@@ -27,6 +27,53 @@ fn what_is_set_through_one_node_is_there_through_each_other_at_once() {
         for session in &mut sessions {
             assert_eq!(get(session, &key, NOW).as_ref(), Some(&value));
         }
+    }
+}
+
+/// An item expires by the clock of who leads, whichever node is asked, and so a flush comes about.
+#[test]
+fn nodes_whose_clocks_differ_agree_on_what_has_expired() {
+    const SKEW: u32 = 600;
+    static NOW_OF_LEADER: AtomicU32 = AtomicU32::new(NOW);
+    let leaders = || NOW_OF_LEADER.load(Ordering::Relaxed);
+    let clocks: [fn() -> u32; 3] = [
+        || NOW_OF_LEADER.load(Ordering::Relaxed),
+        || NOW_OF_LEADER.load(Ordering::Relaxed) + SKEW,
+        || NOW_OF_LEADER.load(Ordering::Relaxed) - SKEW,
+    ];
+    let clock = move |node: u64| clocks[usize::try_from(node - 1).unwrap()];
+    let within = Duration::from_secs(10);
+    let options =
+        move |node| Options { clock: Some(clock(node)), leader_within: within, ..small() };
+    let cluster = Cluster::with_each(3, options);
+    assert_eq!(cluster.leader(), 1, "who founded it leads");
+    let mut sessions = NODES.map(|node| (node, cluster.session(node)));
+    let all_see = |sessions: &mut [(u64, Session)], key: &str, is_there: bool| {
+        for (node, session) in sessions {
+            let seen = get(session, key, clock(*node)());
+            assert_eq!(seen.is_some(), is_there, "{key} through node {node} at {}", leaders());
+        }
+    };
+    for asked in 0..sessions.len() {
+        let key = format!("k{asked}");
+        let (node, session) = &mut sessions[asked];
+        let soon = Op::Store(Put { exptime: Exptime(60), ..put(b"v") });
+        let stored = block_on(session.execute(key.as_bytes(), &soon, clock(*node)()));
+        assert!(matches!(stored, Outcome::Stored { .. }), "{stored:?}");
+        NOW_OF_LEADER.fetch_add(59, Ordering::Relaxed);
+        all_see(&mut sessions, &key, true);
+        NOW_OF_LEADER.fetch_add(1, Ordering::Relaxed);
+        all_see(&mut sessions, &key, false);
+    }
+    for asked in 0..sessions.len() {
+        let (node, session) = &mut sessions[asked];
+        let now = clock(*node)();
+        set(session, "flushed", "v", now);
+        assert!(matches!(block_on(session.flush_all(now + 60, now)), Outcome::Deleted));
+        NOW_OF_LEADER.fetch_add(59, Ordering::Relaxed);
+        all_see(&mut sessions, "flushed", true);
+        NOW_OF_LEADER.fetch_add(1, Ordering::Relaxed);
+        all_see(&mut sessions, "flushed", false);
     }
 }
 
