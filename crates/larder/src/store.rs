@@ -34,6 +34,10 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
         clock: Some(larder_server::now),
         ..Options::default()
     };
+    let options = match &config.member {
+        Some(member) => Options { log_limit_bytes: member.log_limit_mb << 20, ..options },
+        None => options,
+    };
     let place = config.data_dir.display();
     let place_in = config.member.as_ref().map(member).transpose()?;
     let directory = config.data_dir.clone();

@@ -79,7 +79,7 @@ pub(crate) use call::CLUSTER;
 pub(crate) use charter::{Admission, Archive, Charter};
 pub(crate) use hosting::{Hosted, Hosting};
 pub use node::{Entrance, Node};
-pub use status::{ClusterStatus, GroupStatus, NodeStatus, Trouble};
+pub use status::{ClusterStatus, GroupStatus, LogSize, NodeStatus, Trouble};
 
 /// This node's part in a cluster.
 pub(crate) struct Cluster {

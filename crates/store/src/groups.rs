@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
 use crate::applier::Applier;
-use crate::cluster::{self, Hosting, Trouble};
+use crate::cluster::{self, Hosting, LogSize, Trouble};
 use crate::command::Command;
 use crate::directory::{Directory, Seat};
 use crate::error::Error;
@@ -242,6 +242,14 @@ impl Groups {
         if self.others.is_some() { MAX_ENTRY } else { usize::MAX }
     }
 
+    /// How long the log is, and may be.
+    pub(crate) fn log_size(&self) -> LogSize {
+        let (room, reserve) = self.shared.health.space();
+        let spare = room.map(|room| room.saturating_sub(reserve));
+        let limit = self.shared.options.log_limit(spare);
+        LogSize { bytes: self.log.stats().disk_bytes, limit }
+    }
+
     /// Where all is that this node has.
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
@@ -353,6 +361,10 @@ impl Hosting for Groups {
     fn trouble(&self) -> Option<Trouble> {
         let (poisoned, why) = self.shared.health.trouble()?;
         Some(Trouble { poisoned, why: why.to_string() })
+    }
+
+    fn log(&self) -> LogSize {
+        self.log_size()
     }
 
     fn placed(&self, placement: &Placement) {

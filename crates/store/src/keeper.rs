@@ -19,6 +19,7 @@ use crate::failure;
 use crate::groups::Groups;
 use crate::pending::Ticket;
 use crate::placement::GroupId;
+use crate::replica::Replica;
 use crate::shared::Shared;
 use crate::stats::Condition;
 use crate::stop::Stop;
@@ -121,7 +122,9 @@ impl Keeper {
         let every = shared.options.checkpoint_every;
         let due = logged.saturating_sub(before) >= shared.options.log_bytes / 2
             || (!every.is_zero() && when.elapsed() >= every);
-        if logged == before || !due || shared.health.is_poisoned() {
+        // What was on its way to a slow node may have come there, or is to be kept no longer.
+        let again = when.elapsed() >= FORGOTTEN_AGAIN && self.log_is_filling();
+        if !(due && logged != before || again) || shared.health.is_poisoned() {
             return;
         }
         self.forget(logged);
@@ -150,12 +153,18 @@ impl Keeper {
     /// log has forgotten it.
     fn forget(&mut self, logged: u64) -> bool {
         self.persisted = (Instant::now(), logged);
+        let log = self.groups.log_size();
+        let forget = |replica: Arc<Replica>| async move { replica.forget_history(log).await };
         // If it is the engine that has failed, the machine has said so.
-        let failed = self.groups.each(|replica| async move { replica.forget_history().await });
+        let failed = self.groups.each(forget);
         for error in &failed {
             warn!("{}: the log is kept longer: {error}", self.shared.path.display());
         }
         failed.is_empty()
+    }
+
+    fn log_is_filling(&self) -> bool {
+        self.shared.is_among_others() && self.groups.log_size().is_filling()
     }
 
     /// Publishes what the engine says of itself, and whether there is room.
@@ -289,6 +298,8 @@ fn tell(waiting: VecDeque<Ticket>, outcome: &Outcome<'static>) {
 /// So much is read of a damaged store in one go, and such a pause made then: 50 MiB a second at most.
 const SLICE: usize = 1 << 20;
 const BETWEEN_SLICES: Duration = Duration::from_millis(20);
+/// A log that is filling is asked so often to forget what it has, though nothing is written.
+const FORGOTTEN_AGAIN: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(100);
 const TICKS_PER_SEC: u32 = 10;
 const TICKS_PER_NOTE: u32 = 10;

@@ -204,7 +204,7 @@ mod ways;
 
 pub use backup::{Cut, Item, Part, Senseless};
 pub use cluster::{
-    Admin, AdminError, ClusterStatus, Entrance, GroupStatus, Node, NodeStatus, Trouble,
+    Admin, AdminError, ClusterStatus, Entrance, GroupStatus, LogSize, Node, NodeStatus, Trouble,
 };
 pub use error::Error;
 pub use larder_peer::Secret;

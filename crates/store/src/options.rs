@@ -43,6 +43,12 @@ pub struct Options {
     ///
     /// Default: 128 MiB.
     pub log_bytes: u64,
+    /// Of a node among others: size that the log is to have at most, in bytes. From half of it on it keeps
+    /// less and less of what the engine has durably for nodes that were away, who are given all there is
+    /// where they lack more. What is free above `reserve_bytes` bounds it too, down to twice `log_bytes`.
+    ///
+    /// Default: 1 GiB.
+    pub log_limit_bytes: u64,
     /// Size of the files of the log that are made ready when it is opened, in bytes, half as much again: a
     /// sync of what is written over others' place is quicker. Files are then used again, not removed, as
     /// far as `log_bytes` and half as much again go. Zero for none.
@@ -109,6 +115,13 @@ impl Options {
     pub(crate) fn block_bytes(&self) -> u64 {
         self.cache_bytes - self.row_bytes()
     }
+
+    /// How long the log may be with so much room to spare, in bytes: it is to leave as much as it takes,
+    /// but what it takes anyway is not for who is away.
+    pub(crate) fn log_limit(&self, spare: Option<u64>) -> u64 {
+        let spare = spare.unwrap_or(u64::MAX);
+        self.log_limit_bytes.min(spare.max(self.log_bytes.saturating_mul(2)))
+    }
 }
 
 impl Default for Options {
@@ -122,6 +135,7 @@ impl Default for Options {
             journal_bytes: 128 << 20,
             log_file_bytes: 32 << 20,
             log_bytes: 128 << 20,
+            log_limit_bytes: 1 << 30,
             log_ready_bytes: 64 << 20,
             checkpoint_every: Duration::from_secs(5),
             read_threads: cores.clamp(2, 8),
@@ -134,5 +148,21 @@ impl Default for Options {
             clock: None,
             sweep_per_sec: 20_000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_is_to_leave_as_much_room_as_it_takes() {
+        let options = Options { log_bytes: 100, log_limit_bytes: 1000, ..Options::default() };
+        for (spare, limit) in [(None, 1000), (Some(5000), 1000), (Some(600), 600), (Some(0), 200)] {
+            assert_eq!(options.log_limit(spare), limit, "{spare:?}");
+        }
+        // What was asked for is kept as it is.
+        let options = Options { log_limit_bytes: 150, ..options };
+        assert_eq!(options.log_limit(Some(0)), 150);
     }
 }

@@ -14,6 +14,7 @@ use larder_consensus::{
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use crate::cluster::LogSize;
 use crate::directory::Seat;
 use crate::placement::GroupId;
 
@@ -176,9 +177,10 @@ impl Replica {
         self.group.persist().await
     }
 
-    /// Makes the machine durable, and forgets the history before that.
-    pub(crate) async fn forget_history(&self) -> io::Result<()> {
-        let kept = if self.among_others { KEPT } else { 0 };
+    /// Makes the machine durable, and forgets the history before that, but for what a log of this size
+    /// keeps for others.
+    pub(crate) async fn forget_history(&self, log: LogSize) -> io::Result<()> {
+        let kept = if self.among_others { kept(log) } else { 0 };
         self.group.forget_history(kept).await
     }
 
@@ -325,12 +327,35 @@ impl Transport for Nobody {
     }
 }
 
+/// How many entries are kept for others though the machine has them durably: all as long as the log has
+/// half of what it may, and from there on less the more it has, since entries can be of any size.
+fn kept(log: LogSize) -> u64 {
+    let half = (log.limit / 2).max(1);
+    let left = log.limit.saturating_sub(log.bytes).min(half);
+    (KEPT.saturating_mul(left) / half).max(NEAR)
+}
+
 /// How long one that is to lead may take.
 const HANDED_OVER: Duration = Duration::from_millis(500);
-/// Who lacks no more entries has them at once.
+/// Who lacks no more entries has them at once, and they are kept however long the log is.
 const NEAR: u64 = 100;
 /// The number of a node alone.
 const ALONE: u64 = 1;
-/// Entries that are kept though the machine has them durably: a node that was away for no more is
-/// given these, and not all there is.
+/// Entries that are kept though the machine has them durably, if there is room: a node that was away for
+/// no more is given these, and not all there is.
 const KEPT: u64 = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_the_log_the_less_is_kept_for_others() {
+        for (bytes, entries) in
+            [(0, KEPT), (500, KEPT), (750, KEPT / 2), (999, NEAR), (1000, NEAR), (9000, NEAR)]
+        {
+            assert_eq!(kept(LogSize { bytes, limit: 1000 }), entries, "{bytes}");
+        }
+        assert_eq!(kept(LogSize { bytes: 0, limit: 0 }), NEAR);
+    }
+}

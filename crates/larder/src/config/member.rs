@@ -16,6 +16,7 @@ pub(crate) const PEER_PORT: u16 = 31201;
 pub(crate) const CLUSTER: &str = "larder";
 const GROUPS: usize = 3;
 const REPLICAS: usize = 3;
+const LOG_LIMIT_MB: u64 = 1024;
 
 /// A durable node's place in a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub(crate) struct MemberConfig {
     pub(crate) join: Vec<String>,
     /// How old what reads see may be. Default: they see all that was acknowledged.
     pub(crate) stale_reads: StaleReads,
+    /// How many megabytes of 2^20 bytes its log is to have at most. Default: 1024.
+    pub(crate) log_limit_mb: u64,
     /// Into how many groups keys are divided. Default: 3.
     pub(crate) groups: usize,
     /// Of how many replicas. Default: 3.
@@ -91,6 +94,7 @@ impl MemberConfig {
                 .map(|address| reachable("--join", address, PEER_PORT))
                 .collect::<Result<_, _>>()?,
             stale_reads: flags.stale_reads.unwrap_or(StaleReads::Off),
+            log_limit_mb: flags.log_limit.unwrap_or(LOG_LIMIT_MB),
             groups: number(flags.groups, GROUPS),
             replicas: number(flags.replicas, REPLICAS),
             listen,
@@ -121,6 +125,7 @@ pub(crate) fn settings(member: Option<&MemberConfig>) -> Vec<Setting> {
                 StaleReads::WithinMs(ms) => integer(ms),
             },
         ),
+        ("log-limit", integer(member.map_or(LOG_LIMIT_MB, |member| member.log_limit_mb))),
         ("groups", integer(member.map_or(GROUPS, |member| member.groups))),
         ("replicas", integer(member.map_or(REPLICAS, |member| member.replicas))),
     ]
@@ -151,6 +156,7 @@ fn useless_alone(flags: &MemberFlags) -> impl Iterator<Item = Note> {
         (filled(flags.client_address.as_deref()).is_some(), "--client-address"),
         (filled(flags.zone.as_deref()).is_some(), "--zone"),
         (matches!(flags.stale_reads, Some(StaleReads::WithinMs(_))), "--stale-reads"),
+        (flags.log_limit.is_some_and(|megabytes| megabytes != LOG_LIMIT_MB), "--log-limit"),
         (number(flags.groups, GROUPS) != GROUPS, "--groups"),
         (number(flags.replicas, REPLICAS) != REPLICAS, "--replicas"),
     ];

@@ -270,10 +270,10 @@ fn a_store_takes_the_flags_of_memcachedb_that_are_not_memcacheds() {
 #[test]
 fn a_store_alone_says_which_flags_of_a_cluster_it_does_not_heed() {
     let line = "--replicas 5 --groups 8 --zone a --cluster shop --cluster-secret-file /s \
-                --client-address a:1 --stale-reads 500";
+                --client-address a:1 --stale-reads 500 --log-limit 2048";
     let (config, notes, sources) = store(line, None).unwrap();
     assert!(config.member.is_none());
-    assert_eq!(notes.len(), 7, "{notes:?}");
+    assert_eq!(notes.len(), 8, "{notes:?}");
     assert!(notes.iter().all(|note| note.warning && note.text.contains("--peer-listen")));
     // What it prints of itself is nothing to warn of.
     let text = print("store", &config.settings(), &sources, &[]);
@@ -323,6 +323,22 @@ fn stale_reads_are_off_or_bounded() {
         let wanted = format!("--stale-reads {wrong}: want 10 to 3600000 milliseconds, or off");
         assert!(failure.contains(&wanted), "{failure}");
     }
+}
+
+#[test]
+fn a_log_has_a_limit_that_leaves_it_what_it_takes_anyway() {
+    let line = "-H /d --peer-listen a:1 --cluster-secret-file /s --node-name n";
+    for (more, megabytes) in [("", 1024), ("--log-limit 512", 512), ("--log-limit 65536", 65536)] {
+        let (config, notes, sources) = store(&format!("{line} {more}"), None).unwrap();
+        assert_eq!(config.member.as_ref().unwrap().log_limit_mb, megabytes);
+        let text = print("store", &config.settings(), &sources, &notes);
+        let printed = format!("log-limit = {megabytes} ");
+        assert!(text.lines().any(|line| line.starts_with(&printed)), "{text}");
+        let (_dir, path) = written(&text);
+        assert_eq!(store(&format!("--config {path}"), None).unwrap().0, config);
+    }
+    let failure = store(&format!("{line} --log-limit 100"), None).unwrap_err().to_string();
+    assert!(failure.contains("--log-limit 100: want 512 to 1048576 megabytes"), "{failure}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use larder_store::{ClusterStatus, GroupStatus, Trouble};
+use larder_store::{ClusterStatus, GroupStatus, LogSize, Trouble};
 
 /// For programs.
 pub(super) fn json(status: &ClusterStatus) -> String {
@@ -63,7 +63,21 @@ pub(super) fn text(status: &ClusterStatus) -> String {
     for (node, trouble) in nodes.iter().filter_map(|node| Some((node, node.trouble.as_ref()?))) {
         text.push_str(&advice(&node.name, trouble));
     }
+    for (node, log) in nodes.iter().filter_map(|node| Some((node, node.log?))) {
+        if log.is_long() {
+            text.push_str(&long_log(&node.name, log));
+        }
+    }
     text
+}
+
+/// That a log is too long, and why.
+fn long_log(name: &str, log: LogSize) -> String {
+    let [bytes, limit] = [log.bytes, log.limit].map(|bytes| bytes >> 20);
+    format!(
+        "\nthe log of {name} is too long: {bytes} MiB, of {limit} it is to have\n  it keeps what a node \
+         lacks that is slow, or writes come faster than it forgets\n"
+    )
 }
 
 /// What is wrong with a node, and what to do.
@@ -153,6 +167,7 @@ mod tests {
             leaves: false,
             answers: node == 1,
             trouble: None,
+            log: (node == 1).then_some(LogSize { bytes: 300 << 20, limit: 1 << 30 }),
             seats: 1,
             replicas: 1,
             leads: usize::from(node == 1),
@@ -210,6 +225,16 @@ group  leader  term  voters  learners  entries  lag     state
             assert!(super::text(&status).contains("does not answer"));
             status.nodes[0].answers = true;
         }
+    }
+
+    #[test]
+    fn a_person_reads_that_a_log_is_too_long_and_why() {
+        let mut status = status();
+        assert!(!text(&status).contains("too long"));
+        status.nodes[0].log = Some(LogSize { bytes: 1100 << 20, limit: 1 << 30 });
+        let text = text(&status);
+        let line = "the log of db1 is too long: 1100 MiB, of 1024 it is to have\n";
+        assert!(text.contains(line) && text.contains("db2   2"), "{text}");
     }
 
     #[test]

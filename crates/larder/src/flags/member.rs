@@ -45,6 +45,11 @@ pub(crate) struct MemberFlags {
     /// acknowledged so many milliseconds ago, or off: reads see all that was (default: off)
     #[arg(long, value_name = "num", help_heading = CLUSTER, value_parser = value::stale_reads)]
     pub(crate) stale_reads: Option<StaleReads>,
+    /// Megabytes that the log is to have at most: the more, the longer a node may be away and be given
+    /// what it lacks when it is back, and not all there is (default: 1024)
+    #[arg(long, value_name = "num", help_heading = CLUSTER,
+        value_parser = value::whole(512..=1 << 20, "megabytes", "1024"))]
+    pub(crate) log_limit: Option<u64>,
     /// With --found: groups that keys are divided into, for good; each is led by one node at a
     /// time (default: 3)
     #[arg(long, value_name = "num", help_heading = CLUSTER,

@@ -2,7 +2,7 @@
 //!
 //! | call 48, and its answer | bytes | |
 //! |---|---|---|
-//! | version | 1 | 2 |
+//! | version | 1 | 3 |
 //! | content | rest | postcard of [`Call`]; of a [`Reply`], or [why there is none](No) |
 
 use std::io;
@@ -122,4 +122,4 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     })
 }
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use larder_consensus::Group;
 
-use super::status::Trouble;
+use super::status::{LogSize, Trouble};
 use crate::error::Error;
 use crate::placement::{GroupId, Placement};
 
@@ -29,6 +29,9 @@ pub(crate) trait Hosting: Send + Sync + 'static {
 
     /// What is wrong with this node's disk, if something is.
     fn trouble(&self) -> Option<Trouble>;
+
+    /// How long this node's log is.
+    fn log(&self) -> LogSize;
 
     /// The placement is this now. Called with each that this node hears of, in their order.
     fn placed(&self, placement: &Placement);

@@ -86,6 +86,7 @@ impl Local {
         Report {
             leaves: self.leaves.load(Ordering::Relaxed),
             trouble: self.hosting.trouble(),
+            log: self.hosting.log(),
             groups: groups.map(|(number, group)| (number, group.standing())).collect(),
         }
     }

@@ -10,7 +10,7 @@ use std::fmt;
 use larder_consensus::{AsOf, Standing};
 use serde::{Deserialize, Serialize};
 
-use super::status::Trouble;
+use super::status::{LogSize, Trouble};
 use crate::placement::{GroupId, NodeId, PLACEMENT, Placement};
 
 /// What the nodes that answered have said.
@@ -23,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) leaves: bool,
     /// What is wrong with its disk, if something is.
     pub(crate) trouble: Option<Trouble>,
+    /// How long its log is, which all its groups share.
+    pub(crate) log: LogSize,
     /// The groups it takes part in, and how each stands as it sees it.
     pub(crate) groups: BTreeMap<GroupId, Standing>,
 }

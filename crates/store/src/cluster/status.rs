@@ -48,6 +48,8 @@ pub struct NodeStatus {
     pub answers: bool,
     /// What is wrong with its disk, if something is.
     pub trouble: Option<Trouble>,
+    /// How long its log is, if it answers.
+    pub log: Option<LogSize>,
     /// Of how many groups it is to have a replica.
     pub seats: usize,
     /// Of how many groups it has one, with a vote or without.
@@ -64,6 +66,27 @@ pub struct Trouble {
     pub poisoned: bool,
     /// Why: the file and the offset, if they are known.
     pub why: String,
+}
+
+/// How long a node's log is, which all its groups share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSize {
+    /// Bytes of its files, as of the last second.
+    pub bytes: u64,
+    /// How many it is to have at most, in bytes.
+    pub limit: u64,
+}
+
+impl LogSize {
+    /// Whether it has more. What a node lacks that answers and is slow is kept all the same.
+    pub fn is_long(&self) -> bool {
+        self.bytes > self.limit
+    }
+
+    /// Whether it keeps less than it would if it were short.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.bytes > self.limit / 2
+    }
 }
 
 /// How a group is.
@@ -138,6 +161,7 @@ impl Survey {
                 leaves: report.is_some_and(|report| report.leaves),
                 answers: report.is_some(),
                 trouble: report.and_then(|report| report.trouble.clone()),
+                log: report.map(|report| report.log),
                 seats: count(&|group| group.seats.contains(node)),
                 replicas: count(&|group| {
                     group.voters.contains(node) || group.learners.contains(node)

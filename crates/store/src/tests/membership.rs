@@ -6,22 +6,30 @@ use std::thread;
 use std::time::Duration;
 
 use larder_peer::Secret;
+use larder_protocol::{Op, Outcome};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-use super::basics::{NOW, get, set, small};
+use super::basics::{NOW, count, get, put, set, small};
+use super::block_on;
 use super::cluster::{eventually, set_at_last};
-use crate::{Admin, ClusterStatus, Entrance, Node, Options, Store};
+use crate::slots::{group_of, slot_of};
+use crate::{Admin, ClusterStatus, Entrance, Node, Options, Session, Store};
 
 /// Nodes `db1`, `db2` … of one cluster, the first of which founds it.
 struct Nodes {
     place: TempDir,
     addresses: Vec<String>,
     runtime: Runtime,
+    options: Options,
 }
 
 impl Nodes {
     fn new(nodes: usize) -> Self {
+        Self::with(nodes, &small())
+    }
+
+    fn with(nodes: usize, options: &Options) -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap();
         let listeners: Vec<_> = (0..nodes).map(|_| free()).collect();
         let address = |listener: &TcpListener| listener.local_addr().unwrap().to_string();
@@ -29,6 +37,7 @@ impl Nodes {
             place: TempDir::new().unwrap(),
             addresses: listeners.iter().map(address).collect(),
             runtime: Runtime::new().unwrap(),
+            options: Options { leader_within: Duration::from_secs(10), ..options.clone() },
         }
     }
 
@@ -57,8 +66,8 @@ impl Nodes {
     fn open(&self, node: usize) -> Store {
         let listener =
             eventually("its port is free", || TcpListener::bind(&self.addresses[node]).ok());
-        let options = Options { leader_within: Duration::from_secs(10), ..small() };
-        Store::open_among(self.path(node), options, listener, self.node(node)).unwrap()
+        let (path, options) = (self.path(node), self.options.clone());
+        Store::open_among(path, options, listener, self.node(node)).unwrap()
     }
 
     fn admin(&self) -> Admin {
@@ -119,6 +128,108 @@ fn three_nodes_are_one_store_and_one_is_lost_without_a_write() {
         set_at_last(&mut session, "another", "v");
         assert_eq!(get(&mut session, key, NOW).as_deref(), Some("second"));
     }
+}
+
+/// Values of which each is a good part of an entry, and a key that is counted up meanwhile.
+struct Load {
+    session: Session,
+    rounds: u64,
+    counted: u64,
+}
+
+impl Load {
+    const KEYS: u64 = 100;
+
+    fn value(key: u64, round: u64) -> String {
+        format!("{key} {round} {:4000}", "")
+    }
+
+    /// Sets each key once, a few at a time.
+    fn round(&mut self) {
+        self.rounds += 1;
+        let keys: Vec<_> = (0..Self::KEYS).collect();
+        for some in keys.chunks(20) {
+            let set = |key: &u64| {
+                let value = Self::value(*key, self.rounds);
+                let op = Op::Store(put(value.as_bytes()));
+                self.session.execute(format!("key{key}").as_bytes(), &op, NOW)
+            };
+            let answers: Vec<_> = some.iter().map(set).collect();
+            for answer in answers {
+                let answer = block_on(answer);
+                assert!(matches!(answer, Outcome::Stored { .. }), "{answer:?}");
+            }
+            self.counted += 1;
+            let answer = block_on(self.session.execute(b"n", &count(1), NOW));
+            let Outcome::Counted(counted) = answer else { panic!("{answer:?}") };
+            assert_eq!(counted.number, self.counted);
+        }
+    }
+
+    fn rounds(&mut self, bytes: u64) {
+        let round = Self::KEYS * 4000;
+        (0..bytes.div_ceil(round)).for_each(|_| self.round());
+    }
+
+    /// What a store has of its own is what was written last.
+    fn is_in(&self, store: &Store) -> bool {
+        (0..Self::KEYS).all(|number| {
+            let key = format!("key{number}");
+            let group = group_of(slot_of(key.as_bytes()), 3);
+            let record = store.shared().record(group, key.as_bytes()).unwrap();
+            let value = Self::value(number, self.rounds);
+            record.is_some_and(|record| record.value == value.as_bytes())
+        })
+    }
+}
+
+#[test]
+fn the_log_is_bounded_while_a_node_is_away_which_is_given_all_there_is_when_it_is_back() {
+    let limit = 8 << 20;
+    let options = Options {
+        log_file_bytes: 128 << 10,
+        log_bytes: 512 << 10,
+        log_limit_bytes: limit,
+        batch_bytes: 8 << 10,
+        checkpoint_every: Duration::from_millis(200),
+        ..small()
+    };
+    let nodes = Nodes::with(3, &options);
+    let mut stores: Vec<_> = (0..3).map(|node| nodes.open(node)).collect();
+    let admin = nodes.admin();
+    let until = |is_so: &dyn Fn(&ClusterStatus) -> bool| {
+        eventually("the groups are so", || {
+            let status = nodes.runtime.block_on(admin.status()).ok()?;
+            is_so(&status).then_some(())
+        });
+    };
+    let has_all_votes = |status: &ClusterStatus| {
+        status.holds && status.groups.iter().all(|group| group.voters.len() == 3)
+    };
+    // Who leads the others leads on, and knows what was on its way to who is away.
+    until(&|status| has_all_votes(status) && status.nodes.iter().all(|node| node.leads > 0));
+    let mut load = Load { session: stores[0].session(), rounds: 0, counted: 0 };
+    set_at_last(&mut load.session, "n", "0");
+    load.round();
+    stores.pop().unwrap().cut_off();
+    for _ in 0..2 {
+        load.rounds(4 * limit);
+        eventually("the logs are short", || {
+            stores.iter().all(|store| store.stats().log.disk_bytes < limit).then_some(())
+        });
+    }
+    stores.push(nodes.open(2));
+    load.rounds(limit);
+    until(&has_all_votes);
+    let all = || stores.iter().all(|store| load.is_in(store)).then_some(());
+    eventually("all have what was written", all);
+    let through_it = get(&mut stores[2].session(), "n", NOW).unwrap();
+    assert_eq!(through_it.trim_end(), load.counted.to_string());
+    // It counts: one of the others may go.
+    drop(stores.remove(1));
+    load.round();
+    let key = get(&mut stores[1].session(), "key7", NOW);
+    assert_eq!(key, Some(Load::value(7, load.rounds)));
 }
 
 #[test]

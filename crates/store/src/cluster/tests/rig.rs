@@ -20,8 +20,8 @@ use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::{sleep, timeout};
 
 use crate::cluster::{
-    Admin, CLUSTER, Cluster, ClusterStatus, Entrance, Hosted, Hosting, Node, Opening, Trouble,
-    arrive,
+    Admin, CLUSTER, Cluster, ClusterStatus, Entrance, Hosted, Hosting, LogSize, Node, Opening,
+    Trouble, arrive,
 };
 use crate::error::Error;
 use crate::placement::{GroupId, NodeId, PLACEMENT, Placement};
@@ -54,6 +54,8 @@ pub(super) struct Shelf {
     placed: Mutex<Option<Placement>>,
     /// What it says is wrong with its disk.
     pub(super) trouble: Mutex<Option<Trouble>>,
+    /// How long it says its log is.
+    pub(super) log: Mutex<LogSize>,
 }
 
 struct Held {
@@ -135,6 +137,7 @@ impl Rig {
             groups: Mutex::default(),
             placed: Mutex::default(),
             trouble: Mutex::default(),
+            log: Mutex::default(),
         });
         block_in_place(|| groups.reopen());
         let log = block_in_place(|| Log::open(&directory.join("log"), Options::default())).unwrap();
@@ -345,6 +348,10 @@ impl Hosting for Shelf {
 
     fn trouble(&self) -> Option<Trouble> {
         self.trouble.lock().clone()
+    }
+
+    fn log(&self) -> LogSize {
+        *self.log.lock()
     }
 
     fn placed(&self, placement: &Placement) {
