@@ -23,6 +23,8 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
         return node::launch();
     }
     let mut node = Node::prepare("store", &config.node, notes, ENGINE_FILES)?;
+    let defaults = Options::default();
+    let log_limit = config.member.as_ref().map(|member| member.log_limit_mb << 20);
     let options = Options {
         cache_bytes: config.memory_limit_mb << 20,
         reserve_bytes: match config.reserve {
@@ -32,11 +34,8 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
         checkpoint_every: Duration::from_secs(config.checkpoint_interval_secs),
         stale_reads: config.member.as_ref().and_then(stale_reads),
         clock: Some(larder_server::now),
-        ..Options::default()
-    };
-    let options = match &config.member {
-        Some(member) => Options { log_limit_bytes: member.log_limit_mb << 20, ..options },
-        None => options,
+        log_limit_bytes: log_limit.unwrap_or(defaults.log_limit_bytes),
+        ..defaults
     };
     let place = config.data_dir.display();
     let place_in = config.member.as_ref().map(member).transpose()?;

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,16 @@ use tempfile::TempDir;
 /// A network is named after the process.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn run_until(
     interrupted: &Arc<AtomicBool>,
     seed: u64,
     seconds: u64,
     faults: &[Kind],
 ) -> Result<Summary, Failure> {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let place = TempDir::new().unwrap();
     let plan = Plan {
         program: env!("CARGO_BIN_EXE_larder").into(),
@@ -37,6 +40,7 @@ fn run_until(
 }
 
 fn run_with(seed: u64, seconds: u64, faults: &[Kind]) {
+    let _alone = alone();
     let summary = run_until(&Arc::default(), seed, seconds, faults);
     let summary = summary.unwrap_or_else(|failure| panic!("seed {seed}: {failure}"));
     assert!(summary.faults > 0 && summary.answered > 0, "{summary}");
@@ -58,12 +62,12 @@ fn ways_between_nodes_are_cut_and_clients_see_one_history() {
 }
 
 #[test]
-fn clocks_are_bent_and_nothing_expires_or_comes_back() {
+fn clocks_are_bent_and_nothing_expires_that_has_an_hour_to_live() {
     run_with(3, 6, &[Kind::Clock, Kind::KillLeader]);
 }
 
 #[test]
-fn nodes_come_and_go_and_clients_know_what_became_of_all_they_asked() {
+fn nodes_come_and_go_and_clients_see_one_history() {
     run_with(4, 1, &[Kind::Members]);
 }
 
@@ -73,6 +77,7 @@ fn a_run_that_is_interrupted_leaves_no_network() {
         println!("not root: there is no network to leave");
         return;
     }
+    let _alone = alone();
     let interrupted = Arc::new(AtomicBool::new(false));
     let running = thread::spawn({
         let interrupted = Arc::clone(&interrupted);
@@ -81,18 +86,20 @@ fn a_run_that_is_interrupted_leaves_no_network() {
     let last = format!("ldr{}n3", std::process::id());
     let deadline = Instant::now() + Duration::from_mins(2);
     while !networks().contains(&last) {
-        assert!(Instant::now() < deadline, "there is no {last}: {}", networks());
+        assert!(Instant::now() < deadline, "there is no {last}: {:?}", networks());
         thread::sleep(Duration::from_millis(20));
     }
     interrupted.store(true, Ordering::Relaxed);
     let failure = running.join().unwrap().unwrap_err().to_string();
     assert!(failure.contains("interrupted"), "{failure}");
+    let ours = format!("ldr{}n", std::process::id());
     let left = networks();
-    assert!(!left.contains(&format!("ldr{}", std::process::id())), "{left}");
+    assert!(!left.iter().any(|network| network.starts_with(&ours)), "{left:?}");
 }
 
 /// All namespaces of this machine.
-fn networks() -> String {
+fn networks() -> Vec<String> {
     let ended = Command::new("ip").args(["netns", "list"]).output().unwrap();
-    String::from_utf8(ended.stdout).unwrap()
+    let list = String::from_utf8(ended.stdout).unwrap();
+    list.lines().filter_map(|line| Some(line.split(' ').next()?.to_owned())).collect()
 }

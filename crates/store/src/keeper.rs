@@ -123,11 +123,11 @@ impl Keeper {
         let due = logged.saturating_sub(before) >= shared.options.log_bytes / 2
             || (!every.is_zero() && when.elapsed() >= every);
         // What was on its way to a slow node may have come there, or is to be kept no longer.
-        let again = when.elapsed() >= FORGOTTEN_AGAIN && self.log_is_filling();
-        if !(due && logged != before || again) || shared.health.is_poisoned() {
-            return;
+        let again = || when.elapsed() >= FORGOTTEN_AGAIN && self.log_is_filling();
+        let wanted = (due && logged != before) || again();
+        if wanted && !shared.health.is_poisoned() {
+            self.forget(logged);
         }
-        self.forget(logged);
     }
 
     /// Does so because somebody asks for it.

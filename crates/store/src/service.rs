@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use larder_peer::{Handler, PeerId, Refusal};
-use larder_protocol::Outcome;
+use larder_protocol::{Outcome, Seconds};
 use parking_lot::Mutex;
 
 use crate::backup::{BACKUP, Snapshots};
@@ -134,10 +134,7 @@ impl Service {
             let mut command = match request {
                 Request::Op(op) => Command::op(key, 0, &op, now, ticket),
                 Request::FlushAll(at) => {
-                    // Who was asked has counted a delay from its own time.
-                    let delay = at.checked_sub(asked_at).filter(|delay| *delay > 0);
-                    let at = delay.map_or(at, |delay| now.saturating_add(delay));
-                    Command::flush_all(at, now, ticket)
+                    Command::flush_all(counted_anew(at, asked_at, now), now, ticket)
                 }
                 Request::Range(span) => Command::range(key, span, now, ticket),
                 Request::Reclaim(_) => return None,
@@ -148,6 +145,17 @@ impl Service {
             Some((command, pending))
         };
         commands.map(command).collect()
+    }
+}
+
+/// The moment of a flush that was asked for at `asked_at`, by the time that is `now`. Who was asked has
+/// counted a delay from its own time; what is further away than any delay a client may give is no delay.
+/// What has passed is now, whatever this clock says.
+fn counted_anew(at: Seconds, asked_at: Seconds, now: Seconds) -> Seconds {
+    match at.checked_sub(asked_at) {
+        None | Some(0) => 0,
+        Some(delay @ ..=LONGEST_DELAY) => now.saturating_add(delay),
+        Some(_) => at,
     }
 }
 
@@ -218,3 +226,31 @@ fn bounce(command: Option<Command>) {
 
 /// Bytes of answers after which fetches are to be asked again.
 const READ_BYTES: usize = 8 << 20;
+
+/// Above that a time is the moment itself (memcached's `doc/protocol.txt`, "Expiration times").
+const LONGEST_DELAY: Seconds = 30 * 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delay_is_counted_by_the_clock_of_who_leads_and_a_moment_is_what_it_is() {
+        let (asked_at, ahead, behind) = (10_000_000, 10_000_600, 9_999_400);
+        for (at, by_one_ahead, by_one_behind) in [
+            (0, 0, 0),
+            (asked_at - 5, 0, 0),
+            (asked_at, 0, 0),
+            (asked_at + 60, ahead + 60, behind + 60),
+            (asked_at + LONGEST_DELAY, ahead + LONGEST_DELAY, behind + LONGEST_DELAY),
+            (
+                asked_at + LONGEST_DELAY + 1,
+                asked_at + LONGEST_DELAY + 1,
+                asked_at + LONGEST_DELAY + 1,
+            ),
+        ] {
+            assert_eq!(counted_anew(at, asked_at, ahead), by_one_ahead, "{at}");
+            assert_eq!(counted_anew(at, asked_at, behind), by_one_behind, "{at}");
+        }
+    }
+}

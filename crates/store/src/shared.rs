@@ -91,7 +91,7 @@ impl Shared {
     }
 }
 
-/// The node's own time, or else the moment a caller has told last. Not the latest ever told: one wrong
+/// The node's own time once it is asked anything, or else the moment a caller has told last. Not the latest ever told: one wrong
 /// moment in the future must not count for good.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
@@ -111,8 +111,12 @@ impl Clock {
         }
     }
 
+    /// 0 before anything was asked: no time is acted upon that nobody goes by.
     pub(crate) fn now(&self) -> Seconds {
-        self.own().unwrap_or_else(|| self.told.load(Ordering::Relaxed))
+        match self.told.load(Ordering::Relaxed) {
+            0 => 0,
+            told => self.own().unwrap_or(told),
+        }
     }
 
     /// What the node's own clock says, if it has one.
