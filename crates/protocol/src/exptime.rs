@@ -14,6 +14,9 @@ impl Exptime {
     /// The item never expires.
     pub const NEVER: Self = Self(0);
 
+    /// The longest time that counts from now, in seconds: 30 days.
+    pub const LONGEST: Seconds = 60 * 60 * 24 * 30;
+
     /// Of a number as the storage commands take it: its low 32 bits, signed. libmemcached writes -1
     /// as 4294967295, and memcached's cutting off the rest is what makes that work.
     #[inline]
@@ -29,16 +32,13 @@ impl Exptime {
             0 => 0,
             // Past times must not become 0, which would mean never.
             ..0 => 1,
-            relative @ 1..=MAX_RELATIVE_SECS => {
+            relative if relative <= i64::from(Self::LONGEST) => {
                 u32::try_from(relative).map_or(Seconds::MAX, |secs| now.saturating_add(secs))
             }
             unix => u32::try_from(unix).unwrap_or(Seconds::MAX),
         }
     }
 }
-
-/// The longest time that counts from now, in seconds: 30 days.
-const MAX_RELATIVE_SECS: i64 = 60 * 60 * 24 * 30;
 
 #[cfg(test)]
 mod tests {

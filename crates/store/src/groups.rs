@@ -242,14 +242,6 @@ impl Groups {
         if self.others.is_some() { MAX_ENTRY } else { usize::MAX }
     }
 
-    /// How long the log is, and may be.
-    pub(crate) fn log_size(&self) -> LogSize {
-        let (room, reserve) = self.shared.health.space();
-        let spare = room.map(|room| room.saturating_sub(reserve));
-        let limit = self.shared.options.log_limit(spare);
-        LogSize { bytes: self.log.stats().disk_bytes, limit }
-    }
-
     /// Where all is that this node has.
     pub(crate) fn directory(&self) -> &Directory {
         &self.directory
@@ -364,7 +356,10 @@ impl Hosting for Groups {
     }
 
     fn log(&self) -> LogSize {
-        self.log_size()
+        let (room, reserve) = self.shared.health.space();
+        let spare = room.map(|room| room.saturating_sub(reserve));
+        let limit = self.shared.options.log_limit(spare);
+        LogSize { bytes: self.log.stats().disk_bytes, limit }
     }
 
     fn placed(&self, placement: &Placement) {

@@ -12,7 +12,7 @@ use larder_protocol::{Outcome, Seconds};
 use tracing::{error, warn};
 
 use crate::caution::Caution;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Hosting};
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::failure;
@@ -153,7 +153,7 @@ impl Keeper {
     /// log has forgotten it.
     fn forget(&mut self, logged: u64) -> bool {
         self.persisted = (Instant::now(), logged);
-        let log = self.groups.log_size();
+        let log = self.groups.log();
         let forget = |replica: Arc<Replica>| async move { replica.forget_history(log).await };
         // If it is the engine that has failed, the machine has said so.
         let failed = self.groups.each(forget);
@@ -164,7 +164,7 @@ impl Keeper {
     }
 
     fn log_is_filling(&self) -> bool {
-        self.shared.is_among_others() && self.groups.log_size().is_filling()
+        self.shared.is_among_others() && self.groups.log().is_filling()
     }
 
     /// Publishes what the engine says of itself, and whether there is room.

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use larder_peer::{Handler, PeerId, Refusal};
-use larder_protocol::{Outcome, Seconds};
+use larder_protocol::{Exptime, Outcome, Seconds};
 use parking_lot::Mutex;
 
 use crate::backup::{BACKUP, Snapshots};
@@ -154,7 +154,7 @@ impl Service {
 fn counted_anew(at: Seconds, asked_at: Seconds, now: Seconds) -> Seconds {
     match at.checked_sub(asked_at) {
         None | Some(0) => 0,
-        Some(delay @ ..=LONGEST_DELAY) => now.saturating_add(delay),
+        Some(delay @ ..=Exptime::LONGEST) => now.saturating_add(delay),
         Some(_) => at,
     }
 }
@@ -227,9 +227,6 @@ fn bounce(command: Option<Command>) {
 /// Bytes of answers after which fetches are to be asked again.
 const READ_BYTES: usize = 8 << 20;
 
-/// Above that a time is the moment itself (memcached's `doc/protocol.txt`, "Expiration times").
-const LONGEST_DELAY: Seconds = 30 * 24 * 60 * 60;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,11 +239,11 @@ mod tests {
             (asked_at - 5, 0, 0),
             (asked_at, 0, 0),
             (asked_at + 60, ahead + 60, behind + 60),
-            (asked_at + LONGEST_DELAY, ahead + LONGEST_DELAY, behind + LONGEST_DELAY),
+            (asked_at + Exptime::LONGEST, ahead + Exptime::LONGEST, behind + Exptime::LONGEST),
             (
-                asked_at + LONGEST_DELAY + 1,
-                asked_at + LONGEST_DELAY + 1,
-                asked_at + LONGEST_DELAY + 1,
+                asked_at + Exptime::LONGEST + 1,
+                asked_at + Exptime::LONGEST + 1,
+                asked_at + Exptime::LONGEST + 1,
             ),
         ] {
             assert_eq!(counted_anew(at, asked_at, ahead), by_one_ahead, "{at}");

@@ -91,8 +91,8 @@ impl Shared {
     }
 }
 
-/// The node's own time once it is asked anything, or else the moment a caller has told last. Not the latest ever told: one wrong
-/// moment in the future must not count for good.
+/// The node's own time, once anything is asked; of one that has none, the moment a caller has told last. Not
+/// the latest ever told: one wrong moment in the future must not count for good.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     own: Option<fn() -> Seconds>,
