@@ -321,9 +321,11 @@ impl Group {
     ///
     /// The group has stopped here, or the machine takes longer than a minute.
     pub async fn forget_history(&self, kept: u64) -> io::Result<()> {
-        let Some(applied) = self.persist_applied().await? else { return Ok(()) };
-        let purged = self.raft.trigger().purge_log(applied.saturating_sub(kept)).await;
-        purged.map_err(io::Error::other)
+        let applied = self.persist_applied().await?;
+        let Some(upto) = applied.and_then(|applied| applied.checked_sub(kept)) else {
+            return Ok(());
+        };
+        self.raft.trigger().purge_log(upto).await.map_err(io::Error::other)
     }
 
     /// The index up to which at least the machine is durable then.
@@ -385,7 +387,9 @@ fn config() -> Result<Config, openraft::ConfigError> {
         snapshot_policy: SnapshotPolicy::Never,
         max_payload_entries: 64,
         replication_lag_threshold: 1000,
-        max_in_snapshot_log_to_keep: 1000,
+        // History is forgotten when we say so, and as far. A second rule, which asks for less than was
+        // asked for already, is taken for an error.
+        max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
         // Who led and comes back in the same term does not know how much of its log was acknowledged,
         // and would answer reads without the end of it; who is elected anew has all of it.

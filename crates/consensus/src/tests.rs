@@ -362,6 +362,23 @@ async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
     cluster.agree_on(&entries(0, 310)).await;
 }
 
+/// It is forgotten as far as that is asked for, and no further by itself.
+#[tokio::test]
+async fn who_joins_while_all_history_is_kept_is_given_it() {
+    let mut cluster = Cluster::of(1).await;
+    let all = entries(0, 1200);
+    cluster.leader().await;
+    let first = Arc::clone(&cluster.nodes[&1].group);
+    propose_all(&first, &all).await;
+    for _ in 0..2 {
+        first.forget_history(all.len() as u64 + 100).await.unwrap();
+    }
+    cluster.start(2).await;
+    change(&first, Members::Admit(2, String::new())).await.unwrap();
+    cluster.agree_on(&all).await;
+    assert_eq!(cluster.nodes[&2].ledger.0.lock().installed, 0);
+}
+
 #[tokio::test]
 async fn replicas_agree_over_the_network() {
     let place = TempDir::new().unwrap();

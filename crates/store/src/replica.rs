@@ -342,7 +342,7 @@ const NEAR: u64 = 100;
 /// The number of a node alone.
 const ALONE: u64 = 1;
 /// Entries that are kept though the machine has them durably, if there is room: a node that was away for
-/// no more is given these, and not all there is. Consensus keeps no more, whatever it is asked for.
+/// no more is given these, and not all there is.
 const KEPT: u64 = 1_000;
 
 #[cfg(test)]
