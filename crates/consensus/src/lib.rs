@@ -6,6 +6,7 @@
 //!
 //! - `group`: one group, as this node takes part in it
 //! - `standing`: how a group stands: who leads, who takes part, who lacks what
+//! - `given`: how far the views are that others are given
 //! - `machine`: what a history is applied to, and the thread that does it
 //! - `log`: the histories of all groups of a node on disk, which share one sync
 //! - `network`, `inbox`: what replicas ask each other, and what they answer
@@ -15,6 +16,7 @@
 //! - `error`: why a log cannot be opened
 
 mod error;
+mod given;
 mod group;
 mod inbox;
 mod log;

@@ -22,7 +22,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use crate::machine::{Parts, Snapshot};
+use crate::given::Given;
+use crate::machine::{Mark, Parts, Snapshot};
 use crate::types::{Node, Types, Vote};
 
 /// Carries bytes to other nodes and their answers back.
@@ -79,6 +80,7 @@ pub(crate) struct Beginning {
 pub(crate) struct Network {
     pub(crate) group: u64,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) given: Arc<Given>,
 }
 
 /// Asks one node, for one group.
@@ -117,19 +119,19 @@ impl Caller {
         &self,
         vote: Vote,
         Parts(mut view): Parts,
-        limit: Duration,
     ) -> io::Result<SnapshotResponse<Types>> {
-        let beginning = Beginning { vote, mark: view.mark() };
-        self.send(Kind::View, &beginning, limit)?.await?;
+        let mark = view.mark();
+        let giving = self.network.given.begin(self.node, &Mark::decode(&mark)?);
+        self.send(Kind::View, &Beginning { vote, mark }, PART_PATIENCE)?.await?;
         loop {
             // Reading it may wait for the disk.
             let (part, rest) = spawn_blocking(move || (view.next_part(), view)).await?;
             view = rest;
             let Some(part) = part? else { break };
-            self.send(Kind::Part, &part, limit)?.await?;
+            self.send(Kind::Part, &part, PART_PATIENCE)?.await?;
         }
-        // The other side writes all of it before it answers.
-        let answer = self.send(Kind::Install, &vote, limit * INSTALL_PATIENCE)?.await?;
+        let answer = self.send(Kind::Install, &vote, INSTALL_PATIENCE)?.await?;
+        giving.succeeded();
         postcard::from_bytes(&answer).map_err(io::Error::other)
     }
 }
@@ -199,11 +201,11 @@ impl RaftNetworkV2<Types> for Caller {
         vote: Vote,
         snapshot: Snapshot,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        option: RPCOption,
+        _: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         tokio::select! {
             closed = cancel => Err(closed.into()),
-            sent = self.send_view(vote, snapshot.snapshot, option.soft_ttl()) => {
+            sent = self.send_view(vote, snapshot.snapshot) => {
                 sent.map_err(|error| unreachable(&error).into())
             }
         }
@@ -233,5 +235,9 @@ fn unreachable(error: &io::Error) -> Unreachable<Types> {
 /// So many requests to append are on their way to a node.
 const MAX_APPENDS: usize = 64;
 
-/// A node that has all of a view needs so many times the patience of a call to become it.
-const INSTALL_PATIENCE: u32 = 60;
+/// A part waits for the other side's disk. If one is late, all come again.
+const PART_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A node that has all of a view writes it anew before it answers: a terabyte may take some hours. That
+/// it is not there any more the transport notices by itself.
+const INSTALL_PATIENCE: Duration = Duration::from_hours(24);

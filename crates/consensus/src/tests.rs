@@ -29,7 +29,10 @@ struct Kept {
     mark: Option<Bytes>,
     entries: Vec<Bytes>,
     durable: Option<PathBuf>,
+    begun: usize,
     installed: usize,
+    /// Whoever has it keeps views from being installed.
+    gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Ledger {
@@ -39,7 +42,7 @@ impl Ledger {
         let kept = read.map(|bytes| postcard::from_bytes::<(Bytes, Vec<Bytes>)>(&bytes).unwrap());
         let (mark, entries) = kept.map_or((None, Vec::new()), |(mark, kept)| (Some(mark), kept));
         let durable = Some(path.to_owned());
-        Self(Arc::new(Mutex::new(Kept { mark, entries, durable, installed: 0 })))
+        Self(Arc::new(Mutex::new(Kept { mark, entries, durable, ..Kept::default() })))
     }
 
     fn entries(&self) -> Vec<Bytes> {
@@ -74,6 +77,12 @@ impl Machine for Ledger {
     }
 
     fn install(&mut self, view: &mut dyn View) -> io::Result<()> {
+        let gate = {
+            let mut kept = self.0.lock();
+            kept.begun += 1;
+            Arc::clone(&kept.gate)
+        };
+        drop(gate.blocking_lock());
         let mut entries = Vec::new();
         while let Some(part) = view.next_part()? {
             entries.push(part);
@@ -107,6 +116,8 @@ struct Wires {
     groups: Mutex<HashMap<u64, Arc<Group>>>,
     /// From whom to whom nothing comes through.
     cut: Mutex<HashSet<(u64, u64)>>,
+    /// How long a part of a view takes.
+    slowness: Mutex<Duration>,
 }
 
 /// One node's end of them.
@@ -124,8 +135,13 @@ impl Transport for End {
         };
         let answer = group.receive(self.node, kind, body.slice(8..));
         let (wires, from) = (Arc::clone(&self.wires), self.node);
+        let slowness = if kind == Kind::Part { *wires.slowness.lock() } else { Duration::ZERO };
         Box::pin(async move {
-            let answer = tokio::time::timeout(limit, answer).await?;
+            let late = async {
+                tokio::time::sleep(slowness).await;
+                answer.await
+            };
+            let answer = tokio::time::timeout(limit, late).await?;
             // The way back may be cut alone.
             let cut = wires.cut.lock().contains(&(node, from));
             if cut { Err(io::ErrorKind::HostUnreachable.into()) } else { answer }
@@ -243,7 +259,7 @@ async fn one_node_alone_repeats_what_its_machine_forgot() {
         assert_eq!(cluster.nodes[&1].ledger.entries(), all[..50]);
         for persists in [false, true] {
             if persists {
-                cluster.nodes[&1].group.forget_history(0).await.unwrap();
+                cluster.nodes[&1].group.forget_history(0, None).await.unwrap();
             }
             cluster.stop(1).await;
             cluster.start(1).await;
@@ -341,7 +357,7 @@ async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
     cluster.leader().await;
     let first = Arc::clone(&cluster.nodes[&1].group);
     propose_all(&first, &all[..200]).await;
-    first.forget_history(10).await.unwrap();
+    first.forget_history(10, None).await.unwrap();
     propose_all(&first, &all[200..250]).await;
     for joins in [2, 3] {
         cluster.start(joins).await;
@@ -362,6 +378,67 @@ async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
     cluster.agree_on(&entries(0, 310)).await;
 }
 
+#[tokio::test]
+async fn a_view_whose_parts_take_long_arrives() {
+    let mut cluster = Cluster::of(1).await;
+    let all = entries(0, 5);
+    cluster.leader().await;
+    let first = Arc::clone(&cluster.nodes[&1].group);
+    propose_all(&first, &all).await;
+    first.forget_history(0, None).await.unwrap();
+    // Longer than entries may take.
+    *cluster.wires.slowness.lock() = Duration::from_millis(200);
+    cluster.start(2).await;
+    change(&first, Members::Admit(2, String::new())).await.unwrap();
+    cluster.agree_on(&all).await;
+    assert_eq!(cluster.nodes[&2].ledger.0.lock().begun, 1);
+}
+
+#[tokio::test]
+async fn what_is_written_while_a_view_is_installed_is_kept_for_who_becomes_it() {
+    let mut cluster = Cluster::of(1).await;
+    let all = entries(0, 500);
+    cluster.leader().await;
+    let first = Arc::clone(&cluster.nodes[&1].group);
+    propose_all(&first, &all[..200]).await;
+    first.forget_history(10, None).await.unwrap();
+    cluster.start(2).await;
+    let ledger = cluster.nodes[&2].ledger.clone();
+    let gate = Arc::clone(&ledger.0.lock().gate);
+    let held = gate.lock().await;
+    change(&first, Members::Admit(2, String::new())).await.unwrap();
+    let patience = Instant::now();
+    while ledger.0.lock().begun == 0 {
+        assert!(patience.elapsed() < PATIENCE, "it is given no view");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for some in all[200..].chunks(100) {
+        propose_all(&first, some).await;
+        first.forget_history(10, first.held_by_all()).await.unwrap();
+    }
+    drop(held);
+    cluster.agree_on(&all).await;
+    assert_eq!(ledger.0.lock().begun, 1);
+}
+
+#[tokio::test]
+async fn who_was_away_goes_on_from_the_history_that_was_kept_for_it() {
+    let cluster = Cluster::of(3).await;
+    let all = entries(0, 600);
+    let leader = cluster.leader().await;
+    let group = &cluster.nodes[&leader].group;
+    propose_all(group, &all[..100]).await;
+    let away = cluster.nodes.keys().copied().find(|node| *node != leader).unwrap();
+    cluster.cut_off(away);
+    for some in all[100..].chunks(100) {
+        propose_all(group, some).await;
+        group.forget_history(10, group.held_by_all()).await.unwrap();
+    }
+    cluster.wires.cut.lock().clear();
+    cluster.agree_on(&all).await;
+    assert_eq!(cluster.nodes[&away].ledger.0.lock().begun, 0);
+}
+
 /// It is forgotten as far as that is asked for, and no further by itself.
 #[tokio::test]
 async fn who_joins_while_all_history_is_kept_is_given_it() {
@@ -371,7 +448,7 @@ async fn who_joins_while_all_history_is_kept_is_given_it() {
     let first = Arc::clone(&cluster.nodes[&1].group);
     propose_all(&first, &all).await;
     for _ in 0..2 {
-        first.forget_history(all.len() as u64 + 100).await.unwrap();
+        first.forget_history(all.len() as u64 + 100, None).await.unwrap();
     }
     cluster.start(2).await;
     change(&first, Members::Admit(2, String::new())).await.unwrap();

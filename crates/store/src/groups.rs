@@ -359,7 +359,7 @@ impl Hosting for Groups {
         let (room, reserve) = self.shared.health.space();
         let spare = room.map(|room| room.saturating_sub(reserve));
         let limit = self.shared.options.log_limit(spare);
-        LogSize { bytes: self.log.stats().disk_bytes, limit }
+        LogSize { bytes: self.log.stats().used_bytes, limit }
     }
 
     fn placed(&self, placement: &Placement) {

@@ -181,7 +181,8 @@ impl Replica {
     /// keeps for others.
     pub(crate) async fn forget_history(&self, log: LogSize) -> io::Result<()> {
         let kept = if self.among_others { kept(log) } else { 0 };
-        self.group.forget_history(kept).await
+        let from = if log.is_long() { None } else { self.group.held_by_all() };
+        self.group.forget_history(kept, from).await
     }
 
     /// The last entry that the machine has done.
@@ -192,7 +193,7 @@ impl Replica {
     /// Forgets all history that the machine has durably.
     #[cfg(test)]
     pub(crate) fn group_forgets_all(&self) {
-        self.runtime.block_on(self.group.forget_history(0)).unwrap();
+        self.runtime.block_on(self.group.forget_history(0, None)).unwrap();
     }
 
     /// Why it takes part no longer.
@@ -341,8 +342,8 @@ const HANDED_OVER: Duration = Duration::from_millis(500);
 const NEAR: u64 = 100;
 /// The number of a node alone.
 const ALONE: u64 = 1;
-/// Entries that are kept though the machine has them durably, if there is room: a node that was away for
-/// no more is given these, and not all there is.
+/// Entries that are kept though the machine has them durably and all others too, if there is room: one of
+/// them may lead next, and know of another that lacks some.
 const KEPT: u64 = 1_000;
 
 #[cfg(test)]

@@ -84,8 +84,10 @@ impl Keeper {
     }
 
     fn measure(&self) {
+        let counters = &self.shared.counters;
+        counters.used_bytes.store(self.disk.used_bytes(), Ordering::Relaxed);
         if let Ok(bytes) = self.disk.directory.disk_bytes() {
-            self.shared.counters.disk_bytes.store(bytes, Ordering::Relaxed);
+            counters.disk_bytes.store(bytes, Ordering::Relaxed);
         }
     }
 }

@@ -15,6 +15,8 @@ pub struct Stats {
     pub longest_write_micros: u64,
     /// Bytes of all files, those that are reserved included, as of the last second.
     pub disk_bytes: u64,
+    /// Bytes of the files that hold something, as of the last second.
+    pub used_bytes: u64,
 }
 
 /// The counters behind [`Stats`].
@@ -25,6 +27,7 @@ pub(crate) struct Counters {
     pub(crate) write_micros: AtomicU64,
     pub(crate) longest_write_micros: AtomicU64,
     pub(crate) disk_bytes: AtomicU64,
+    pub(crate) used_bytes: AtomicU64,
 }
 
 impl Counters {
@@ -36,6 +39,7 @@ impl Counters {
             write_micros: get(&self.write_micros),
             longest_write_micros: get(&self.longest_write_micros),
             disk_bytes: get(&self.disk_bytes),
+            used_bytes: get(&self.used_bytes),
         }
     }
 }

@@ -71,7 +71,7 @@ pub struct Trouble {
 /// How long a node's log is, which all its groups share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogSize {
-    /// Bytes of its files, as of the last second.
+    /// Bytes of its files, but of those that are only kept to be written over, as of the last second.
     pub bytes: u64,
     /// How many it is to have at most, in bytes.
     pub limit: u64,
