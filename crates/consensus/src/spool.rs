@@ -19,6 +19,8 @@ use crate::machine::View;
 pub(crate) struct Spool {
     file: BufWriter<File>,
     directory: PathBuf,
+    /// Bytes written since the disk had all.
+    unsynced: usize,
 }
 
 /// A view that is there.
@@ -33,7 +35,7 @@ impl Spool {
     /// forgotten.
     pub(crate) fn begin(directory: &Path, mark: &[u8]) -> io::Result<Self> {
         let file = BufWriter::new(File::create(directory.join(COMING))?);
-        let mut spool = Self { file, directory: directory.to_owned() };
+        let mut spool = Self { file, directory: directory.to_owned(), unsynced: 0 };
         spool.add(mark)?;
         Ok(spool)
     }
@@ -42,7 +44,14 @@ impl Spool {
         let len = u32::try_from(part.len()).map_err(io::Error::other)?;
         self.file.write_all(&len.to_le_bytes())?;
         self.file.write_all(&xxh3_64(part).to_le_bytes())?;
-        self.file.write_all(part)
+        self.file.write_all(part)?;
+        self.unsynced += part.len();
+        if self.unsynced >= SYNCED {
+            self.unsynced = 0;
+            self.file.flush()?;
+            self.file.get_ref().sync_data()?;
+        }
+        Ok(())
     }
 
     /// All of it has come.
@@ -108,3 +117,7 @@ impl View for Spooled {
 
 const COMING: &str = "VIEW.new";
 const COMPLETE: &str = "VIEW";
+
+/// Bytes that are written before the disk is waited for: more at once would keep waiting who syncs a log
+/// there meanwhile.
+const SYNCED: usize = 4 << 20;

@@ -20,6 +20,8 @@ pub(in crate::ctl) struct Writer {
     /// Of the head.
     seed: u64,
     blocks: u64,
+    /// Bytes written since the disk had all.
+    unsynced: usize,
 }
 
 /// A file that is being read.
@@ -50,7 +52,7 @@ impl Writer {
         let seed = xxh3_64(&head);
         let entry = Entry { group, items: 0, bytes: 0, checksum: 0 };
         let (path, hash) = (path.to_owned(), Xxh3::new());
-        let mut writer = Self { file, path, entry, hash, seed, blocks: 0 };
+        let mut writer = Self { file, path, entry, hash, seed, blocks: 0, unsynced: 0 };
         writer.write(&head)?;
         writer.write(&seed.to_le_bytes())?;
         Ok(writer)
@@ -82,7 +84,13 @@ impl Writer {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.hash.update(bytes);
         self.entry.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(failed("write", &self.path))
+        self.file.write_all(bytes).map_err(failed("write", &self.path))?;
+        self.unsynced += bytes.len();
+        if self.unsynced >= SYNCED {
+            self.unsynced = 0;
+            self.file.sync_data().map_err(failed("sync", &self.path))?;
+        }
+        Ok(())
     }
 
     fn senseless(&self) -> Failure {
@@ -208,3 +216,7 @@ const MAGIC: &[u8; 7] = b"LARDERB";
 const VERSION: u8 = 1;
 const HEAD_LEN: usize = 32;
 const BLOCK_HEAD_LEN: usize = 16;
+
+/// Bytes that are written before the disk is waited for: more at once would keep waiting who syncs a log
+/// there meanwhile.
+const SYNCED: usize = 4 << 20;
