@@ -15,7 +15,7 @@ use openraft::impls::leader_id_adv::LeaderId;
 use openraft::raft::Precondition;
 use openraft::{ChangeMembers, Config, RaftMetrics, ReadPolicy, SnapshotPolicy};
 
-use crate::given::Given;
+use crate::holdings::Holdings;
 use crate::inbox::Inbox;
 use crate::log::GroupLog;
 use crate::machine::{Machine, Operator};
@@ -27,7 +27,7 @@ use crate::types::{LogId, Node, Payload, Types};
 pub struct Group {
     raft: openraft::Raft<Types, Operator>,
     inbox: Inbox,
-    given: Arc<Given>,
+    holdings: Arc<Holdings>,
 }
 
 /// Why something that was proposed was not done, or may not have been.
@@ -86,8 +86,8 @@ impl Group {
     ) -> io::Result<Self> {
         let name = format!("group-{}", place.group);
         let operator = Operator::start(name, machine, place.directory, log.is_on_one_thread())?;
-        let given = Arc::<Given>::default();
-        let network = Network { group: place.group, transport, given: Arc::clone(&given) };
+        let holdings = Arc::<Holdings>::default();
+        let network = Network { group: place.group, transport, holdings: Arc::clone(&holdings) };
         let config = config().map_err(io::Error::other)?;
         let raft = openraft::Raft::new(place.node, Arc::new(config), network, log, operator).await;
         let raft = raft.map_err(io::Error::other)?;
@@ -96,7 +96,7 @@ impl Group {
             raft.trigger().elect(false).await.map_err(io::Error::other)?;
         }
         let inbox = Inbox::new(raft.clone(), place.directory);
-        Ok(Self { raft, inbox, given })
+        Ok(Self { raft, inbox, holdings })
     }
 
     /// Begins a group that never was, of these nodes and their addresses. Done by one of them, once.
@@ -333,16 +333,16 @@ impl Group {
         self.raft.trigger().purge_log(upto).await.map_err(io::Error::other)
     }
 
-    /// The last entry that each other member has, of those that can go on from what this node keeps of
-    /// the history; one that is being given a view has it. `None` if there is none, or this node does not
-    /// lead.
+    /// The last entry that each other member has, as far as that is known, of those that can go on from
+    /// what this node keeps of the history; one that is being given a view has it. `None` if there is
+    /// none, or this node does not lead.
     pub fn held_by_all(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let index = |id: &Option<LogId>| id.map_or(0, |id| id.index);
-        let others = metrics.replication.iter().flatten().filter(|(node, _)| **node != self.node());
-        let matched = others.map(|(node, matched)| (*node, index(matched)));
-        self.given.held_by_all(matched, index(&metrics.purged))
+        let others = metrics.replication.as_ref()?.iter().filter(|(node, _)| **node != self.node());
+        let said = others.map(|(node, matched)| (*node, index(matched)));
+        self.holdings.held_by_all(metrics.current_term, said, index(&metrics.purged))
     }
 
     /// The index up to which at least the machine is durable then.

@@ -6,7 +6,7 @@
 //!
 //! - `group`: one group, as this node takes part in it
 //! - `standing`: how a group stands: who leads, who takes part, who lacks what
-//! - `given`: how far the views are that others are given
+//! - `holdings`: what members have of a history, so that what they lack is kept
 //! - `machine`: what a history is applied to, and the thread that does it
 //! - `log`: the histories of all groups of a node on disk, which share one sync
 //! - `network`, `inbox`: what replicas ask each other, and what they answer
@@ -16,8 +16,8 @@
 //! - `error`: why a log cannot be opened
 
 mod error;
-mod given;
 mod group;
+mod holdings;
 mod inbox;
 mod log;
 mod machine;

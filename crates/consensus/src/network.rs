@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
-use crate::given::Given;
+use crate::holdings::Holdings;
 use crate::machine::{Mark, Parts, Snapshot};
 use crate::types::{Node, Types, Vote};
 
@@ -80,7 +80,7 @@ pub(crate) struct Beginning {
 pub(crate) struct Network {
     pub(crate) group: u64,
     pub(crate) transport: Arc<dyn Transport>,
-    pub(crate) given: Arc<Given>,
+    pub(crate) holdings: Arc<Holdings>,
 }
 
 /// Asks one node, for one group.
@@ -121,7 +121,7 @@ impl Caller {
         Parts(mut view): Parts,
     ) -> io::Result<SnapshotResponse<Types>> {
         let mark = view.mark();
-        let giving = self.network.given.begin(self.node, &Mark::decode(&mark)?);
+        let giving = self.network.holdings.give(self.node, &Mark::decode(&mark)?);
         self.send(Kind::View, &Beginning { vote, mark }, PART_PATIENCE)?.await?;
         loop {
             // Reading it may wait for the disk.

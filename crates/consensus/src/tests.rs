@@ -423,20 +423,33 @@ async fn what_is_written_while_a_view_is_installed_is_kept_for_who_becomes_it() 
 
 #[tokio::test]
 async fn who_was_away_goes_on_from_the_history_that_was_kept_for_it() {
-    let cluster = Cluster::of(3).await;
-    let all = entries(0, 600);
-    let leader = cluster.leader().await;
-    let group = &cluster.nodes[&leader].group;
-    propose_all(group, &all[..100]).await;
-    let away = cluster.nodes.keys().copied().find(|node| *node != leader).unwrap();
-    cluster.cut_off(away);
-    for some in all[100..].chunks(100) {
-        propose_all(group, some).await;
-        group.forget_history(10, group.held_by_all()).await.unwrap();
+    // Of who led, the next leader has heard nothing.
+    for led in [false, true] {
+        let cluster = Cluster::of(3).await;
+        let all = entries(0, 600);
+        let leader = cluster.leader().await;
+        propose_all(&cluster.nodes[&leader].group, &all[..100]).await;
+        cluster.agree_on(&all[..100]).await;
+        for node in cluster.nodes.values() {
+            node.group.forget_history(10, None).await.unwrap();
+        }
+        let away = cluster.nodes.keys().copied().find(|node| (*node == leader) == led).unwrap();
+        cluster.cut_off(away);
+        let leader = loop {
+            let leader = cluster.leader().await;
+            if leader != away {
+                break leader;
+            }
+        };
+        let group = &cluster.nodes[&leader].group;
+        for some in all[100..].chunks(100) {
+            propose_all(group, some).await;
+            group.forget_history(10, group.held_by_all()).await.unwrap();
+        }
+        cluster.wires.cut.lock().clear();
+        cluster.agree_on(&all).await;
+        assert_eq!(cluster.nodes[&away].ledger.0.lock().begun, 0);
     }
-    cluster.wires.cut.lock().clear();
-    cluster.agree_on(&all).await;
-    assert_eq!(cluster.nodes[&away].ledger.0.lock().begun, 0);
 }
 
 /// It is forgotten as far as that is asked for, and no further by itself.
