@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +29,7 @@ pub struct Group {
     raft: openraft::Raft<Types, Operator>,
     inbox: Inbox,
     holdings: Arc<Holdings>,
+    abandons: Arc<AtomicBool>,
 }
 
 /// Why something that was proposed was not done, or may not have been.
@@ -86,7 +88,7 @@ impl Group {
     ) -> io::Result<Self> {
         let name = format!("group-{}", place.group);
         let operator = Operator::start(name, machine, place.directory, log.is_on_one_thread())?;
-        let holdings = Arc::<Holdings>::default();
+        let (holdings, abandons) = (Arc::<Holdings>::default(), operator.abandons());
         let network = Network { group: place.group, transport, holdings: Arc::clone(&holdings) };
         let config = config().map_err(io::Error::other)?;
         let raft = openraft::Raft::new(place.node, Arc::new(config), network, log, operator).await;
@@ -96,7 +98,7 @@ impl Group {
             raft.trigger().elect(false).await.map_err(io::Error::other)?;
         }
         let inbox = Inbox::new(raft.clone(), place.directory);
-        Ok(Self { raft, inbox, holdings })
+        Ok(Self { raft, inbox, holdings, abandons })
     }
 
     /// Begins a group that never was, of these nodes and their addresses. Done by one of them, once.
@@ -299,11 +301,12 @@ impl Group {
         self.raft.metrics().borrow_watched().running_state.is_err()
     }
 
-    /// Why this node takes part no longer, if it was not [stopped](Self::stop): its log or its machine
-    /// has failed.
+    /// Why this node takes part no longer, if it was not [stopped](Self::stop) and is not about to be: its
+    /// log or its machine has failed.
     pub fn failure(&self) -> Option<String> {
         match &self.raft.metrics().borrow_watched().running_state {
             Ok(()) | Err(Fatal::Stopped) => None,
+            Err(_) if self.abandons.load(Ordering::Acquire) => None,
             Err(why) => Some(why.to_string()),
         }
     }
@@ -368,12 +371,19 @@ impl Group {
         self.inbox.receive(from, kind, message)
     }
 
+    /// Has the machine become no view any more, which may take long: that is done when the group is opened
+    /// again. If it was becoming one, the group stops.
+    pub fn abandon_view(&self) {
+        self.abandons.store(true, Ordering::Release);
+    }
+
     /// Takes part no longer. The log and the machine are closed once this is dropped.
     ///
     /// # Errors
     ///
     /// What had stopped it before.
     pub async fn stop(&self) -> io::Result<()> {
+        self.abandon_view();
         self.raft.shutdown().await.map_err(io::Error::other)
     }
 }

@@ -7,6 +7,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
@@ -41,7 +42,9 @@ pub trait Machine: Send + 'static {
     fn view(&mut self) -> io::Result<Box<dyn View>>;
 
     /// Becomes what the parts of a view of another replica say, whatever it was before. When it
-    /// returns, that and the mark survive a crash; after a crash before that, `mark` is `None`.
+    /// returns, that and the mark survive a crash; after a crash before that, `mark` is `None`. A part that
+    /// is [`Interrupted`](io::ErrorKind::Interrupted) comes no more in this process: that is no failure of
+    /// the machine's, of which nothing else is asked then.
     fn install(&mut self, view: &mut dyn View) -> io::Result<()>;
 }
 
@@ -79,6 +82,13 @@ pub(crate) struct Operator {
     /// The mark of the last entry that was given to the machine.
     mark: Mark,
     directory: PathBuf,
+    abandons: Arc<AtomicBool>,
+}
+
+/// A view that gives nothing more once it is to be abandoned.
+struct Abandonable {
+    view: Box<dyn View>,
+    abandons: Arc<AtomicBool>,
 }
 
 /// How a machine is reached.
@@ -131,7 +141,13 @@ impl Operator {
             })?;
             Reached::Thread(jobs)
         };
-        Ok(Self { machine, mark, directory: directory.to_owned() })
+        let (directory, abandons) = (directory.to_owned(), Arc::default());
+        Ok(Self { machine, mark, directory, abandons })
+    }
+
+    /// What has a view be abandoned that the machine is becoming.
+    pub(crate) fn abandons(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.abandons)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> io::Result<T> {
@@ -181,6 +197,19 @@ fn do_job(machine: &mut dyn Machine, job: Job) {
             let installed = machine.install(&mut *parts.0);
             drop(answer.send(installed.and_then(|()| Spooled::remove(&directory))));
         }
+    }
+}
+
+impl View for Abandonable {
+    fn mark(&self) -> Bytes {
+        self.view.mark()
+    }
+
+    fn next_part(&mut self) -> io::Result<Option<Bytes>> {
+        if self.abandons.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        self.view.next_part()
     }
 }
 
@@ -243,7 +272,8 @@ impl RaftStateMachine<Types> for Operator {
 
     async fn install_snapshot(&mut self, _: &SnapshotMeta, parts: Parts) -> io::Result<()> {
         let mark = Mark::decode(&parts.0.mark())?;
-        let directory = self.directory.clone();
+        let (directory, abandons) = (self.directory.clone(), Arc::clone(&self.abandons));
+        let parts = Parts(Box::new(Abandonable { view: parts.0, abandons }));
         self.ask(|answer| Job::Install(parts, directory, answer)).await?;
         self.mark = mark;
         Ok(())

@@ -82,7 +82,9 @@ impl Machine for Ledger {
             kept.begun += 1;
             Arc::clone(&kept.gate)
         };
-        drop(gate.blocking_lock());
+        while gate.try_lock().is_err() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut entries = Vec::new();
         while let Some(part) = view.next_part()? {
             entries.push(part);
@@ -351,125 +353,6 @@ async fn who_led_and_is_back_at_once_confirms_nothing_before_it_has_all() {
 }
 
 #[tokio::test]
-async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
-    let mut cluster = Cluster::of(1).await;
-    let all = entries(0, 300);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all[..200]).await;
-    first.forget_history(10, None).await.unwrap();
-    propose_all(&first, &all[200..250]).await;
-    for joins in [2, 3] {
-        cluster.start(joins).await;
-        change(&first, Members::Admit(joins, String::new())).await.unwrap();
-        cluster.agree_on(&all[..250]).await;
-        assert_eq!(cluster.nodes[&joins].ledger.0.lock().installed, 1);
-    }
-    change(&first, Members::Voters([1, 2, 3].into())).await.unwrap();
-    propose_all(&first, &all[250..]).await;
-    cluster.agree_on(&all).await;
-    // What was installed counts after a restart, and one of three may be gone.
-    cluster.stop(1).await;
-    let leader = cluster.leader().await;
-    propose_all(&cluster.nodes[&leader].group, &entries(300, 310)).await;
-    cluster.stop(2).await;
-    cluster.start(1).await;
-    cluster.start(2).await;
-    cluster.agree_on(&entries(0, 310)).await;
-}
-
-#[tokio::test]
-async fn a_view_whose_parts_take_long_arrives() {
-    let mut cluster = Cluster::of(1).await;
-    let all = entries(0, 5);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all).await;
-    first.forget_history(0, None).await.unwrap();
-    // Longer than entries may take.
-    *cluster.wires.slowness.lock() = Duration::from_millis(200);
-    cluster.start(2).await;
-    change(&first, Members::Admit(2, String::new())).await.unwrap();
-    cluster.agree_on(&all).await;
-    assert_eq!(cluster.nodes[&2].ledger.0.lock().begun, 1);
-}
-
-#[tokio::test]
-async fn what_is_written_while_a_view_is_installed_is_kept_for_who_becomes_it() {
-    let mut cluster = Cluster::of(1).await;
-    let all = entries(0, 500);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all[..200]).await;
-    first.forget_history(10, None).await.unwrap();
-    cluster.start(2).await;
-    let ledger = cluster.nodes[&2].ledger.clone();
-    let gate = Arc::clone(&ledger.0.lock().gate);
-    let held = gate.lock().await;
-    change(&first, Members::Admit(2, String::new())).await.unwrap();
-    let patience = Instant::now();
-    while ledger.0.lock().begun == 0 {
-        assert!(patience.elapsed() < PATIENCE, "it is given no view");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    for some in all[200..].chunks(100) {
-        propose_all(&first, some).await;
-        first.forget_history(10, first.held_by_all()).await.unwrap();
-    }
-    drop(held);
-    cluster.agree_on(&all).await;
-    assert_eq!(ledger.0.lock().begun, 1);
-}
-
-#[tokio::test]
-async fn who_was_away_goes_on_from_the_history_that_was_kept_for_it() {
-    // Of who led, the next leader has heard nothing.
-    for led in [false, true] {
-        let cluster = Cluster::of(3).await;
-        let all = entries(0, 600);
-        let leader = cluster.leader().await;
-        propose_all(&cluster.nodes[&leader].group, &all[..100]).await;
-        cluster.agree_on(&all[..100]).await;
-        for node in cluster.nodes.values() {
-            node.group.forget_history(10, None).await.unwrap();
-        }
-        let away = cluster.nodes.keys().copied().find(|node| (*node == leader) == led).unwrap();
-        cluster.cut_off(away);
-        let leader = loop {
-            let leader = cluster.leader().await;
-            if leader != away {
-                break leader;
-            }
-        };
-        let group = &cluster.nodes[&leader].group;
-        for some in all[100..].chunks(100) {
-            propose_all(group, some).await;
-            group.forget_history(10, group.held_by_all()).await.unwrap();
-        }
-        cluster.wires.cut.lock().clear();
-        cluster.agree_on(&all).await;
-        assert_eq!(cluster.nodes[&away].ledger.0.lock().begun, 0);
-    }
-}
-
-/// It is forgotten as far as that is asked for, and no further by itself.
-#[tokio::test]
-async fn who_joins_while_all_history_is_kept_is_given_it() {
-    let mut cluster = Cluster::of(1).await;
-    let all = entries(0, 1200);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all).await;
-    for _ in 0..2 {
-        first.forget_history(all.len() as u64 + 100, None).await.unwrap();
-    }
-    cluster.start(2).await;
-    change(&first, Members::Admit(2, String::new())).await.unwrap();
-    cluster.agree_on(&all).await;
-    assert_eq!(cluster.nodes[&2].ledger.0.lock().installed, 0);
-}
-
-#[tokio::test]
 async fn replicas_agree_over_the_network() {
     let place = TempDir::new().unwrap();
     let credentials = |id: u64| {
@@ -638,3 +521,5 @@ async fn ballot(candidate: u64, cluster: &Cluster, voter: u64) -> io::Result<Byt
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+mod views;

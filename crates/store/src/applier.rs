@@ -169,7 +169,7 @@ impl Applier {
         Ok(())
     }
 
-    fn become_view(&self, view: &mut dyn View) -> Result<Kept, Error> {
+    fn become_view(&mut self, view: &mut dyn View) -> Result<Kept, Error> {
         // What is read from now on is asked anew.
         self.partition.freshness.end_tenure();
         // Without a mark nobody takes for something what there is until all is there. But it has not
@@ -177,6 +177,7 @@ impl Applier {
         let sequence = self.done.state.sequence;
         let nothing = Kept { state: State { sequence, ..State::default() }, ..Kept::default() };
         let (shared, group) = (&self.shared, self.partition.group);
+        (self.done, self.is_kept) = (nothing.clone(), true);
         shared.erase(group, Some(&nothing))?;
         shared.storage.persist()?;
         let kept = view::read(view, &shared.path, |items| self.commit(items, &nothing))?;
@@ -245,8 +246,14 @@ impl Machine for Applier {
     }
 
     fn install(&mut self, view: &mut dyn View) -> io::Result<()> {
-        let installed = self.become_view(view);
-        let kept = installed.map_err(|error| self.fail(error))?;
+        let kept = match self.become_view(view) {
+            Ok(kept) => kept,
+            // The store is about to be closed.
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::Interrupted => {
+                return Err(source);
+            }
+            Err(error) => return Err(self.fail(error)),
+        };
         self.partition.begin(kept.state);
         // And what was read until now is asked anew too.
         self.partition.freshness.end_tenure();

@@ -567,6 +567,7 @@ impl Store {
             // It has panicked, if anything.
             let _ = self.groups.runtime().block_on(task);
         }
+        self.groups.replicas().iter().for_each(|replica| replica.group().abandon_view());
         self.stop.stop();
         self.keeper.take().into_iter().for_each(join);
         if let Some(cluster) = self.cluster.take() {
