@@ -1,4 +1,10 @@
 //! One group of replicas, as this node takes part in it.
+//!
+//! - `proposal`: what is proposed, and what becomes of it
+//! - `succession`: how who leads hands that on
+
+mod proposal;
+mod succession;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,19 +16,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
-use openraft::errors::{ClientWriteError, Fatal};
-use openraft::impls::ProgressResponder;
-use openraft::impls::leader_id_adv::LeaderId;
+use openraft::errors::Fatal;
 use openraft::raft::Precondition;
 use openraft::{ChangeMembers, Config, RaftMetrics, ReadPolicy, SnapshotPolicy};
 
+use self::succession::Succession;
 use crate::holdings::Holdings;
 use crate::inbox::Inbox;
 use crate::log::GroupLog;
 use crate::machine::{Machine, Operator};
 use crate::network::{Answer, Kind, Network, Transport};
 use crate::standing::{AsOf, Standing};
-use crate::types::{LogId, Node, Payload, Types};
+use crate::types::{LogId, Node, Types};
 
 /// One group of replicas, as this node takes part in it.
 pub struct Group {
@@ -30,12 +35,13 @@ pub struct Group {
     inbox: Inbox,
     holdings: Arc<Holdings>,
     abandons: Arc<AtomicBool>,
+    succession: Succession,
 }
 
 /// Why something that was proposed was not done, or may not have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unproposed {
-    /// It is in no log and never will be: another node leads, if it is known which.
+    /// It was not done and never will be: another node leads, if it is known which.
     NotLeader(Option<u64>),
     /// It may be done yet, or not.
     Unknown,
@@ -98,7 +104,7 @@ impl Group {
             raft.trigger().elect(false).await.map_err(io::Error::other)?;
         }
         let inbox = Inbox::new(raft.clone(), place.directory);
-        Ok(Self { raft, inbox, holdings, abandons })
+        Ok(Self { raft, inbox, holdings, abandons, succession: Succession::default() })
     }
 
     /// Begins a group that never was, of these nodes and their addresses. Done by one of them, once.
@@ -137,60 +143,10 @@ impl Group {
         Standing::new(&self.raft.metrics().borrow_watched())
     }
 
-    /// Has another node lead, one with a vote that lacks little. Returns when this node leads no
-    /// longer. It takes nothing more and tells nobody that it is there: if the other does not take
-    /// over, whoever notices first is elected, which may be this node.
-    ///
-    /// # Errors
-    ///
-    /// This node does not lead, or another does not in time, or the wrong one.
-    pub async fn hand_over(&self, to: u64, patience: Duration) -> io::Result<()> {
-        let Some(reign) = self.reign().filter(|reign| reign.leader == self.node()) else {
-            return Err(io::Error::other("this node does not lead"));
-        };
-        self.raft.trigger().transfer_leader(to).await.map_err(io::Error::other)?;
-        let over = |metrics: &RaftMetrics<Types>| {
-            metrics.current_term > reign.term && metrics.current_leader.is_some()
-        };
-        let waited = self.raft.wait(Some(patience)).metrics(over, "another leads").await;
-        if waited.is_err() || self.leader() != Some(to) {
-            return Err(io::Error::other(format!("node {to} did not take over")));
-        }
-        Ok(())
-    }
-
     /// From now on this node gives no vote before it has something of the history: if it took part
     /// once and has lost what it had, it may have given that vote to another.
     pub fn abstain_while_empty(&self) {
         self.inbox.abstain_while_empty();
-    }
-
-    /// Has the group do what `entry` says, if this node leads it and `reign` is its own. Returns when
-    /// it is in line: of two, what was in line first is done first. What it gives returns when this
-    /// node's machine has done it, and a majority has it on disk.
-    ///
-    /// # Errors
-    ///
-    /// This node does not lead, or no longer, or not in that reign.
-    pub async fn propose(
-        &self,
-        entry: Bytes,
-        reign: Reign,
-    ) -> Result<impl Future<Output = Result<(), Unproposed>> + Send + 'static, Unproposed> {
-        let (responder, done) = ProgressResponder::complete_only();
-        let leader = LeaderId { term: reign.term, node_id: reign.leader };
-        let write = self.raft.write(Payload(entry)).responder(responder).with_leader(leader);
-        // Whether it was taken before the group stopped here nobody says.
-        write.await.map_err(|_| Unproposed::Unknown)?;
-        Ok(async move {
-            match done.await {
-                Ok(Ok(_)) => Ok(()),
-                Ok(Err(ClientWriteError::ForwardToLeader(forward))) => {
-                    Err(Unproposed::NotLeader(forward.leader_id))
-                }
-                _ => Err(Unproposed::Unknown),
-            }
-        })
     }
 
     /// Returns when all that was acknowledged before this was called is in this node's machine.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -30,6 +30,8 @@ pub(crate) struct Inbox {
     appends: Mutex<HashMap<u64, mpsc::UnboundedSender<Append>>>,
     /// The view that is coming. Only one leader sends one.
     coming: Arc<Mutex<Option<Spool>>>,
+    /// How many have come, whether they were taken over or not.
+    views: Arc<AtomicU64>,
     /// Where views are kept while they come.
     spools: PathBuf,
     /// No vote is given while there is nothing of the history here.
@@ -47,6 +49,7 @@ impl Inbox {
             raft,
             appends: Mutex::default(),
             coming: Arc::default(),
+            views: Arc::default(),
             spools: spools.to_owned(),
             abstains_while_empty: AtomicBool::new(false),
         }
@@ -54,6 +57,11 @@ impl Inbox {
 
     pub(crate) fn abstain_while_empty(&self) {
         self.abstains_while_empty.store(true, Ordering::Release);
+    }
+
+    /// How many views have come. Counted before what one has shows in anything.
+    pub(crate) fn views(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.views)
     }
 
     /// Answers a call of another node. It takes its turn when this returns, whenever the answer is
@@ -105,6 +113,7 @@ impl Inbox {
             }
             Kind::Install => {
                 let coming = self.coming.lock().take();
+                self.views.fetch_add(1, Ordering::AcqRel);
                 Box::pin(async move {
                     let vote: Vote = read(&message)?;
                     let view = blocking(|| coming.ok_or_else(not_begun)?.finish()).await?;

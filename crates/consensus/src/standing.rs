@@ -58,6 +58,11 @@ impl Standing {
         self.learners.contains(&node) || self.has_vote(node)
     }
 
+    /// Whether the replica that says so has done what made the members those.
+    pub fn has_done(&self, as_of: AsOf) -> bool {
+        as_of.0.is_none_or(|id| self.applied >= id.index)
+    }
+
     /// Whether a node has a vote.
     pub fn has_vote(&self, node: u64) -> bool {
         self.voters.iter().any(|voters| voters.contains(&node))

@@ -104,6 +104,8 @@ impl Replica {
     pub(crate) fn part(&self) -> Part {
         match self.group.reign() {
             _ if self.group.has_stopped() => Part::Gone,
+            // It leads, and takes nothing.
+            Some(reign) if self.group.is_over(reign) => Part::Waits,
             Some(reign) if reign.leader == self.group.node() => Part::Leads(reign),
             // Who is alone has nobody to ask.
             Some(reign) if self.among_others => Part::Follows(reign),

@@ -6,6 +6,7 @@ mod damage;
 mod faults;
 mod faulty;
 mod groups;
+mod handing;
 mod hanging;
 mod histories;
 mod kinds;

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use larder_consensus::Members;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
-use super::call::{Answer, No, Order, Reply};
+use super::call::{Answer, Call, No, Order, Reply};
 use super::hosting::{Hosted, Hosting};
 use super::local::{Local, Obedience};
-use super::plan::Step;
+use super::plan::{Report, Step, Task};
 use crate::error::Error;
-use crate::placement::GroupId;
+use crate::placement::{GroupId, NodeId};
 
 impl Local {
     /// Takes a step. It goes on even if nobody waits for the answer any more.
@@ -42,9 +44,36 @@ impl Local {
                     .map_err(|error| No::Failed(error.to_string()));
             }
         };
+        if let Members::Dismiss(nodes) = &change {
+            // Those that led until a moment ago hear nothing more of what they had proposed.
+            join_all(nodes.iter().map(|node| self.await_known(&order.task, *node))).await;
+        }
         let group = self.group(group).ok_or_else(|| not_here(group))?;
         let changed = group.change_members(change, order.task.as_of).await;
         changed.map(|()| Reply::Taken).map_err(|error| No::Failed(error.to_string()))
+    }
+
+    /// Returns when a node that is about to take part in a group no longer has done all that was proposed while
+    /// it had a vote: what it has proposed itself is answered then. It is not waited for if it cannot be reached or
+    /// its disk has failed, and no longer than [`KNOWN_WITHIN`].
+    async fn await_known(&self, task: &Task, node: NodeId) {
+        let deadline = Instant::now() + KNOWN_WITHIN;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.call(node, &Call::Report, left).await {
+                Ok(Reply::Report(Report { trouble: None, groups, .. })) => {
+                    let standing = groups.get(&task.group);
+                    if standing.is_none_or(|standing| standing.has_done(task.as_of)) {
+                        return;
+                    }
+                }
+                _ => return,
+            }
+            if Instant::now() + PAUSE >= deadline {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// Does what changes the groups that this node has, unless a later order was taken.
@@ -87,6 +116,10 @@ fn not_here(group: GroupId) -> No {
 
 /// How long another may take to become leader.
 const TAKE_OVER: Duration = Duration::from_secs(2);
+/// How long one that is to take part no longer may take to do what it was told before. What it has proposed is
+/// answered in this time anyhow, and be it that nobody knows.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
@@ -95,7 +128,6 @@ mod tests {
     use larder_consensus::AsOf;
 
     use super::super::charter::{Archive, Charter};
-    use super::super::plan::Task;
     use super::*;
 
     #[test]
