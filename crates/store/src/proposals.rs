@@ -42,6 +42,9 @@ struct Inner {
     ended: bool,
     /// Who holds back what is not proposed yet, and until when.
     held: Option<(u64, Instant)>,
+    /// The last term in which this node took what others forward, and whether it does still.
+    term: u64,
+    leads: bool,
 }
 
 /// Commands that were proposed together.
@@ -77,19 +80,64 @@ impl Proposals {
             closed: false,
             ended: false,
             held: None,
+            term: 0,
+            leads: false,
         };
         Self { group, bell, inner: Mutex::new(inner) }
     }
 
-    /// Appends a command to what waits; gives it back if the store is being closed.
+    /// Appends a command to what waits; gives it back if the store is being closed, or another node has
+    /// forwarded it for a term in which this one does not lead.
     pub(crate) fn push(&self, command: Command) -> Option<Command> {
         let mut inner = self.inner.lock();
-        if inner.closed {
+        if inner.closed || inner.is_strange(&command) {
             return Some(command);
         }
         inner.waiting.push_back(command);
         self.call(inner);
         None
+    }
+
+    /// Whether what others forward for this term is taken. If not, who proposes is called, who may not know
+    /// yet that this node leads.
+    pub(crate) fn takes(&self, term: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let takes = inner.leads && inner.term == term;
+        if !takes && !inner.called && !inner.paused && !inner.closed {
+            inner.called = true;
+            drop(inner);
+            self.bell.ring(self.group);
+        }
+        takes
+    }
+
+    /// From now on what others forward for this term is taken, unless it was before and is so no longer:
+    /// who forwards was told so of some, and what it sent behind those may come yet.
+    pub(crate) fn take_up(&self, term: u64) {
+        let mut inner = self.inner.lock();
+        if term > inner.term {
+            (inner.term, inner.leads) = (term, true);
+        }
+    }
+
+    /// From now on nothing is taken that others forward. Gives what waits of it, which is not to wait for
+    /// what this node has forwarded itself: who has that may be waiting for this.
+    pub(crate) fn stand_down(&self) -> Vec<Command> {
+        let inner = &mut *self.inner.lock();
+        if !std::mem::replace(&mut inner.leads, false) {
+            return Vec::new();
+        }
+        let is_forwarded = |command: &Command| command.forwarded.is_some();
+        let mut strangers = Vec::new();
+        for commands in inner.returned.values_mut() {
+            strangers.extend(commands.extract_if(.., |command| is_forwarded(command)));
+        }
+        inner.returned.retain(|_, commands| !commands.is_empty());
+        let (forwarded, own) =
+            std::mem::take(&mut inner.waiting).into_iter().partition(is_forwarded);
+        inner.waiting = own;
+        strangers.extend::<VecDeque<_>>(forwarded);
+        strangers
     }
 
     /// Who proposes has come: it is called anew for what comes from now on.
@@ -115,8 +163,8 @@ impl Proposals {
             );
         }
         if inner.ends() {
-            inner.ended = true;
-            return Next::Ended;
+            let told = std::mem::replace(&mut inner.ended, true);
+            return if told { Next::Nothing } else { Next::Ended };
         }
         if inner.waiting.is_empty() || inner.proposed.len() >= room {
             return Next::Nothing;
@@ -285,6 +333,10 @@ impl Inner {
         (waits && self.proposed.len() < self.room) || (self.ends() && !self.ended)
     }
 
+    fn is_strange(&self, command: &Command) -> bool {
+        command.forwarded.is_some_and(|term| !self.leads || term != self.term)
+    }
+
     fn held_by(&self) -> Option<u64> {
         let (by, until) = self.held?;
         (Instant::now() < until).then_some(by)
@@ -357,6 +409,54 @@ mod tests {
         assert_eq!(called(&bell), 0);
         proposals.resume();
         assert_eq!(called(&bell), 7);
+    }
+
+    #[test]
+    fn what_others_forward_is_taken_in_one_term_and_does_not_wait_when_that_is_over() {
+        let bell = Arc::<Bell>::default();
+        let proposals = Proposals::new(7, Arc::clone(&bell));
+        let forwarded = |term| {
+            let mut command = command();
+            command.forwarded = Some(term);
+            command
+        };
+        let takes = |term| {
+            let takes = (proposals.takes(term), proposals.push(forwarded(term)).is_none());
+            assert_eq!(takes.0, takes.1);
+            (takes.0, called(&bell))
+        };
+        // Who proposes is told that somebody thinks that this node leads, once.
+        assert_eq!(takes(3), (false, 7));
+        assert_eq!(takes(3), (false, 0));
+        proposals.attend();
+        proposals.take_up(3);
+        assert_eq!(takes(3), (true, 7));
+        assert!(matches!(next(&proposals, 1), Next::Gathered(commands) if commands.len() == 1));
+        assert_eq!(takes(2), (false, 7));
+        // What is on its way leaves no room, and some of what others have sent was given back.
+        proposals.add(1, vec![command()]);
+        proposals.give_back(2, vec![command(), forwarded(3)]);
+        proposals.give_back(3, vec![forwarded(3)]);
+        assert!(proposals.push(command()).is_none() && proposals.push(forwarded(3)).is_none());
+        assert_eq!(proposals.stand_down().len(), 3);
+        assert_eq!(proposals.waiting(), 1);
+        assert!(proposals.stand_down().is_empty());
+        proposals.attend();
+        assert_eq!(takes(3), (false, 7));
+        assert_eq!(proposals.take(1, 1).len(), 1);
+        assert!(matches!(next(&proposals, 2), Next::Again(commands) if commands.len() == 1));
+        // What was sent behind it may be on its way.
+        proposals.take_up(3);
+        assert!(!proposals.takes(3));
+        proposals.take_up(4);
+        assert!(proposals.takes(4));
+        // One that has ended has done so once.
+        proposals.stand_down();
+        assert!(matches!(next(&proposals, 2), Next::Gathered(commands) if commands.len() == 1));
+        assert!(!proposals.takes(5));
+        proposals.close();
+        assert!(matches!(next(&proposals, 2), Next::Ended));
+        assert!(matches!(next(&proposals, 2), Next::Nothing));
     }
 
     #[test]

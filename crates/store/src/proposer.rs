@@ -106,7 +106,7 @@ impl Proposer {
                 return true;
             }
         }
-        let room = match self.groups.part(course.partition.group) {
+        let room = match self.turn(course) {
             Part::Follows(_) => FORWARDED,
             _ => 1,
         };
@@ -141,20 +141,7 @@ impl Proposer {
         let late = commands.extract_if(.., |command| command.is_late(now, patience)).collect();
         self.fail(late, failure::NO_LEADER);
         let partition = Arc::clone(&course.partition);
-        let part = self.groups.part(partition.group);
-        if part != course.part {
-            if !partition.proposals.is_settled() {
-                // Who led before may not have taken what was sent last: that comes first.
-                course.number += 1;
-                partition.proposals.give_back(course.number, commands);
-                return;
-            }
-            if matches!(part, Part::Leads(_)) && self.shared.is_among_others() {
-                // What this node found dead it left to who led.
-                self.shared.counters.forgotten.add(1);
-            }
-            (course.part, course.follows) = (part, 0);
-        }
+        let part = self.turn(course);
         let term = match part {
             Part::Leads(reign) => Some(reign.term),
             _ => None,
@@ -162,6 +149,12 @@ impl Proposer {
         let strange = |command: &mut Command| command.forwarded.is_some_and(|of| Some(of) != term);
         let strangers = commands.extract_if(.., strange).collect();
         self.fail(strangers, failure::BOUNCED);
+        if part != course.part && !commands.is_empty() {
+            // Who led before may not have taken what was sent last: that comes first.
+            course.number += 1;
+            partition.proposals.give_back(course.number, commands);
+            return;
+        }
         if !matches!(part, Part::Leads(_)) {
             // It is who leads that takes back the dead.
             commands.retain(|command| !command.is_own());
@@ -187,6 +180,28 @@ impl Proposer {
                 self.refuse_when_known(course, why);
             }
         }
+    }
+
+    /// Which part this node has, which it takes up as soon as it is known what became of all that was sent
+    /// before. What others have forwarded for a former one does not wait for that: of two nodes of which each has
+    /// taken the other for the leader, neither would be answered.
+    fn turn(&self, course: &mut Course) -> Part {
+        let proposals = &course.partition.proposals;
+        let part = self.groups.part(course.partition.group);
+        if part != course.part {
+            self.fail(proposals.stand_down(), failure::BOUNCED);
+            if proposals.is_settled() {
+                (course.part, course.follows) = (part, 0);
+                if let Part::Leads(reign) = part {
+                    proposals.take_up(reign.term);
+                    if self.shared.is_among_others() {
+                        // What this node found dead it left to who led.
+                        self.shared.counters.forgotten.add(1);
+                    }
+                }
+            }
+        }
+        part
     }
 
     fn fail(&self, commands: Vec<Command>, why: &'static str) {

@@ -18,7 +18,7 @@ use crate::guide;
 use crate::pending::{Pending, Ticket};
 use crate::placement::{GroupId, PLACEMENT};
 use crate::renewal;
-use crate::replica::Replica;
+use crate::replica::{Part, Replica};
 use crate::reply;
 use crate::shared::{Clock, Shared};
 use crate::ways::Ways;
@@ -76,7 +76,11 @@ impl Service {
         }
         // From when it has its place on nothing may come between its commands and those before.
         let mut lines = self.lines.lock();
-        let in_line = lines.admit(node, group, place);
+        // What is not taken has no place: what was sent behind it is not in line.
+        let in_line = self.ways.takes(group, term) && lines.admit(node, group, place);
+        if !in_line {
+            self.pass_on(group);
+        }
         let send = |(command, pending)| {
             bounce(if in_line { self.ways.write(command) } else { Some(command) });
             pending
@@ -92,11 +96,23 @@ impl Service {
         if !commands.iter().all(|(command, _)| is_such(command)) {
             return None;
         }
+        // Reads of a node that leads no longer may wait for what it has asked who asks this.
+        let leads = matches!(self.groups.part(group), Part::Leads(_));
+        if !leads {
+            self.pass_on(group);
+        }
         let send = |(command, pending)| {
-            bounce(self.ways.read(command));
+            bounce(if leads { self.ways.read(command) } else { Some(command) });
             pending
         };
         Some(commands.into_iter().map(send).collect())
+    }
+
+    /// Has another lead a group that this node is to lead no longer: whoever asks is told that it does not.
+    fn pass_on(&self, group: GroupId) {
+        if self.groups.leaves(group) {
+            self.groups.pass_on(group);
+        }
     }
 
     /// Who leads a group, as far as this node knows by its replica.

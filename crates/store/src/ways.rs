@@ -66,6 +66,11 @@ impl Ways {
         self.among_others
     }
 
+    /// Whether what other nodes forward to be proposed in this term is taken.
+    pub(crate) fn takes(&self, group: GroupId, term: u64) -> bool {
+        self.partition(group).is_some_and(|partition| partition.proposals.takes(term))
+    }
+
     /// Sends a read on its way; gives it back if the store is being closed, or there is no such group.
     pub(crate) fn read(&self, command: Command) -> Option<Command> {
         if !self.among_others {

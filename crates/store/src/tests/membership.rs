@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio::runtime::Runtime;
 use super::basics::{NOW, count, get, put, set, small};
 use super::block_on;
 use super::cluster::{eventually, set_at_last};
+use crate::replica::Part;
 use crate::slots::{group_of, slot_of};
 use crate::{Admin, ClusterStatus, Entrance, Node, Options, Session, Store};
 
@@ -260,6 +262,83 @@ fn a_node_is_drained_and_removed_while_all_is_served() {
     for key in &keys {
         assert_eq!(get(&mut stores[0].session(), key, NOW).as_deref(), Some("v"));
     }
+}
+
+/// Tells those who count that they are to end, also if a test fails.
+struct Stops<'a>(&'a [AtomicBool]);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|stop| stop.store(true, Ordering::Relaxed));
+    }
+}
+
+/// Counts a key up until it is to end: each time is known, and is done once.
+fn count_up(mut session: Session, key: &str, stop: &AtomicBool) {
+    set(&mut session, key, "0", NOW);
+    for number in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        match block_on(session.execute(key.as_bytes(), &count(1), NOW)) {
+            Outcome::Counted(counted) => assert_eq!(counted.number, number, "{key}"),
+            other => panic!("{key}, {number}: {other:?}"),
+        }
+    }
+}
+
+/// Has each group led by each of its nodes, one after the other.
+fn hand_round(stores: &[Store]) {
+    let leader = |group| {
+        eventually("it is led", || {
+            let mut replicas = stores.iter().filter_map(|store| store.groups().replica(group));
+            let leads = replicas.find(|replica| matches!(replica.part(), Part::Leads(_)));
+            leads.map(|replica| replica.group())
+        })
+    };
+    for group in 1..=3 {
+        for to in leader(group).standing().voters.into_iter().flatten() {
+            // It may lead already, or another by now: the cluster puts leaders in their places meanwhile.
+            let leader = leader(group);
+            let handed = leader.hand_over(to, Duration::from_secs(2));
+            let _ = stores[0].groups().runtime().block_on(handed);
+        }
+    }
+}
+
+#[test]
+fn clients_know_of_all_they_ask_while_groups_are_handed_round_and_nodes_go() {
+    let nodes = Nodes::new(4);
+    let mut stores: Vec<_> = (0..4).map(|node| nodes.open(node)).collect();
+    nodes.settled(4);
+    let (admin, stops) = (nodes.admin(), [const { AtomicBool::new(false) }; 8]);
+    thread::scope(|scope| {
+        let _stops = Stops(&stops);
+        let mut clients = Vec::new();
+        for (client, stop) in stops.iter().enumerate() {
+            let session = stores[client % 4].session();
+            clients.push(scope.spawn(move || count_up(session, &format!("n{client}"), stop)));
+        }
+        let drain = |name, drains| {
+            let version = nodes.runtime.block_on(admin.drain(name, drains)).unwrap();
+            nodes.runtime.block_on(admin.wait(version, |_| {})).unwrap();
+        };
+        for name in ["db1", "db3", "db2", "db4"] {
+            hand_round(&stores);
+            drain(name, true);
+            hand_round(&stores);
+            drain(name, false);
+        }
+        drain("db4", true);
+        for client in [7, 3] {
+            stops[client].store(true, Ordering::Relaxed);
+            clients.remove(client).join().unwrap();
+        }
+        nodes.runtime.block_on(admin.remove("db4", false)).unwrap();
+        stores.pop().unwrap().close().unwrap();
+        nodes.settled(3);
+        hand_round(&stores);
+    });
 }
 
 #[test]
