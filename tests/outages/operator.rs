@@ -222,11 +222,9 @@ impl<'a> Operator<'a> {
             Step::Replace { gone, .. } => nodes.clear(gone)?,
             _ => {}
         }
-        let (lap, mut whys) = self.tally.lap();
+        let (lap, whys) = self.tally.lap();
         // Who was killed has answered nothing, and others may wait for it for a while.
         let killed = matches!(step, Step::Lose | Step::Replace { .. });
-        // What is under way when who leads hands on to another may be lost, as if it had died.
-        whys.retain(|why| !why.contains(LED));
         if self.alone && !whys.is_empty() && !killed {
             return Err(Failure::new(format_args!(
                 "an operator {what}, nothing else failed, and clients do not know of some of their \
@@ -274,9 +272,6 @@ fn ended(
     }
     Ok(status.map(|status| status.success()))
 }
-
-/// What clients are told of commands that were under way when a group had another lead.
-const LED: &str = "outcome unknown: the node that led the group was lost meanwhile";
 
 /// How nodes come and go.
 const COURSE: [Step; 6] =
