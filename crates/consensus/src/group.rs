@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use self::succession::Succession;
 use crate::holdings::Holdings;
 use crate::inbox::Inbox;
 use crate::log::GroupLog;
-use crate::machine::{Machine, Operator};
+use crate::machine::{Installing, Machine, Operator};
 use crate::network::{Answer, Kind, Network, Transport};
 use crate::standing::{AsOf, Standing};
 use crate::types::{LogId, Node, Types};
@@ -34,7 +34,7 @@ pub struct Group {
     raft: openraft::Raft<Types, Operator>,
     inbox: Inbox,
     holdings: Arc<Holdings>,
-    abandons: Arc<AtomicBool>,
+    installing: Arc<Installing>,
     succession: Succession,
 }
 
@@ -94,7 +94,7 @@ impl Group {
     ) -> io::Result<Self> {
         let name = format!("group-{}", place.group);
         let operator = Operator::start(name, machine, place.directory, log.is_on_one_thread())?;
-        let (holdings, abandons) = (Arc::<Holdings>::default(), operator.abandons());
+        let (holdings, installing) = (Arc::<Holdings>::default(), operator.installing());
         let network = Network { group: place.group, transport, holdings: Arc::clone(&holdings) };
         let config = config().map_err(io::Error::other)?;
         let raft = openraft::Raft::new(place.node, Arc::new(config), network, log, operator).await;
@@ -104,7 +104,7 @@ impl Group {
             raft.trigger().elect(false).await.map_err(io::Error::other)?;
         }
         let inbox = Inbox::new(raft.clone(), place.directory);
-        Ok(Self { raft, inbox, holdings, abandons, succession: Succession::default() })
+        Ok(Self { raft, inbox, holdings, installing, succession: Succession::default() })
     }
 
     /// Begins a group that never was, of these nodes and their addresses. Done by one of them, once.
@@ -262,7 +262,7 @@ impl Group {
     pub fn failure(&self) -> Option<String> {
         match &self.raft.metrics().borrow_watched().running_state {
             Ok(()) | Err(Fatal::Stopped) => None,
-            Err(_) if self.abandons.load(Ordering::Acquire) => None,
+            Err(_) if self.installing.is_abandoned.load(Ordering::Acquire) => None,
             Err(why) => Some(why.to_string()),
         }
     }
@@ -289,6 +289,10 @@ impl Group {
             return Ok(());
         };
         let upto = from.map_or(upto, |from| upto.min(from));
+        if upto == 0 {
+            // Who has nothing is said to have entry 0.
+            return Ok(());
+        }
         self.raft.trigger().purge_log(upto).await.map_err(io::Error::other)
     }
 
@@ -306,6 +310,10 @@ impl Group {
 
     /// The index up to which at least the machine is durable then.
     async fn persist_applied(&self) -> io::Result<Option<u64>> {
+        if self.installing.is_under_way.load(Ordering::Acquire) {
+            // It would be waited for, and is durable when it is there.
+            return Ok(None);
+        }
         if self.has_stopped() {
             let why = self.failure();
             return Err(io::Error::other(why.unwrap_or_else(|| "it has stopped here".to_owned())));
@@ -330,7 +338,7 @@ impl Group {
     /// Has the machine become no view any more, which may take long: that is done when the group is opened
     /// again. If it was becoming one, the group stops.
     pub fn abandon_view(&self) {
-        self.abandons.store(true, Ordering::Release);
+        self.installing.is_abandoned.store(true, Ordering::Release);
     }
 
     /// Takes part no longer. The log and the machine are closed once this is dropped.

@@ -13,8 +13,10 @@ pub(crate) struct Holdings(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// The last entry in the view that each member is being given, or was given last.
-    views: BTreeMap<u64, u64>,
+    /// The last entry in the view that each member is being given, or was given last, and which it is.
+    views: BTreeMap<u64, (u64, u64)>,
+    /// How many were given.
+    given: u64,
     /// The last entry that was forgotten when this node began to lead, and in which term that was.
     begun: (u64, u64),
 }
@@ -23,14 +25,18 @@ struct Known {
 pub(crate) struct Giving<'a> {
     holdings: &'a Holdings,
     node: u64,
+    number: u64,
     arrived: bool,
 }
 
 impl Holdings {
     pub(crate) fn give(&self, node: u64, mark: &Mark) -> Giving<'_> {
         let last = mark.applied.map_or(0, |applied| applied.index);
-        self.0.lock().views.insert(node, last);
-        Giving { holdings: self, node, arrived: false }
+        let mut known = self.0.lock();
+        known.given += 1;
+        let number = known.given;
+        known.views.insert(node, (last, number));
+        Giving { holdings: self, node, number, arrived: false }
     }
 
     /// The last entry that each of these members has, of those that can go on from there because no later
@@ -46,17 +52,22 @@ impl Holdings {
         if known.begun.0 != term {
             known.begun = (term, forgotten);
         }
-        let held = said.map(|(node, said)| match known.views.get(&node) {
-            Some(last) => said.max(*last),
+        let begun = known.begun.1;
+        let held = said.map(|(node, said)| {
             // It may have led before this node did, and lack but little.
-            None if said == 0 => known.begun.1,
-            None => said,
+            let said = if said == 0 { begun } else { said };
+            known.views.get(&node).map_or(said, |(last, _)| said.max(*last))
         });
         held.filter(|last| *last >= forgotten).min()
     }
 }
 
 impl Giving<'_> {
+    /// No other of this process has this number.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The member has become it. That it has these entries it says itself a moment later.
     pub(crate) fn succeeded(mut self) {
         self.arrived = true;
@@ -65,8 +76,11 @@ impl Giving<'_> {
 
 impl Drop for Giving<'_> {
     fn drop(&mut self) {
-        if !self.arrived {
-            self.holdings.0.lock().views.remove(&self.node);
+        let mut known = self.holdings.0.lock();
+        let is_last = known.views.get(&self.node).is_some_and(|view| view.1 == self.number);
+        // Another may be on its way by now.
+        if !self.arrived && is_last {
+            known.views.remove(&self.node);
         }
     }
 }
@@ -95,8 +109,15 @@ mod tests {
         assert_eq!(held(&[(2, 76), (3, 80)], 71), Some(76));
         giving.succeeded();
         assert_eq!(held(&[(2, 0), (3, 80)], 71), Some(75));
-        drop(holdings.give(2, &at(79)));
+        let (cancelled, next) = (holdings.give(2, &at(77)), holdings.give(2, &at(79)));
+        drop(cancelled);
+        assert_eq!(held(&[(2, 0), (3, 80)], 71), Some(79));
+        drop(next);
         assert_eq!(held(&[(2, 0), (3, 80)], 71), Some(80));
+        // What it was given once counts no more when more is forgotten.
+        holdings.give(2, &at(75)).succeeded();
+        let next_term = holdings.held_by_all(2, [(2, 0), (3, 90)].into_iter(), 85);
+        assert_eq!(next_term, Some(85));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -13,13 +14,16 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
+use crate::coming::Coming;
 use crate::machine::{Mark, Operator, Parts, Snapshot, View};
-use crate::network::{Answer, Beginning, Kind};
-use crate::spool::Spool;
-use crate::types::{SnapshotMeta, Types, Vote};
+use crate::network::{Answer, Beginning, Ending, Kind, Part};
+use crate::spool::Spooled;
+use crate::types::{SnapshotMeta, Types};
 
 type Raft = openraft::Raft<Types, Operator>;
 
@@ -27,9 +31,8 @@ type Raft = openraft::Raft<Types, Operator>;
 pub(crate) struct Inbox {
     raft: Raft,
     /// Requests to append, by who asks: their order is kept.
-    appends: Mutex<HashMap<u64, mpsc::UnboundedSender<Append>>>,
-    /// The view that is coming. Only one leader sends one.
-    coming: Arc<Mutex<Option<Spool>>>,
+    appends: Mutex<HashMap<u64, mpsc::Sender<Append>>>,
+    coming: Arc<Coming>,
     /// How many have come, whether they were taken over or not.
     views: Arc<AtomicU64>,
     /// Where views are kept while they come.
@@ -48,7 +51,7 @@ impl Inbox {
         Self {
             raft,
             appends: Mutex::default(),
-            coming: Arc::default(),
+            coming: Arc::new(Coming::new(spools.to_owned())),
             views: Arc::default(),
             spools: spools.to_owned(),
             abstains_while_empty: AtomicBool::new(false),
@@ -73,7 +76,7 @@ impl Inbox {
             return Box::pin(async { Err(io::Error::other("it takes part no longer")) });
         }
         let abstains = self.abstains_while_empty.load(Ordering::Acquire);
-        match kind {
+        let answer: Answer = match kind {
             Kind::Append => self.append(from, &message),
             Kind::Vote => Box::pin(async move {
                 let request = read(&message)?;
@@ -92,35 +95,39 @@ impl Inbox {
                 let request = read(&message)?;
                 write(&raft.handle_transfer_leader(request).await.map_err(io::Error::other)?)
             }),
-            Kind::View => {
-                let (coming, spools) = (Arc::clone(&self.coming), self.spools.clone());
-                Box::pin(async move {
-                    let Beginning { mark, .. } = read(&message)?;
-                    blocking(move || {
-                        *coming.lock() = Some(Spool::begin(&spools, &mark)?);
-                        Ok(Bytes::new())
-                    })
-                    .await
-                })
-            }
-            Kind::Part => {
-                let coming = Arc::clone(&self.coming);
-                Box::pin(blocking(move || {
-                    let part: Bytes = read(&message)?;
-                    coming.lock().as_mut().ok_or_else(not_begun)?.add(&part)?;
-                    Ok(Bytes::new())
-                }))
-            }
-            Kind::Install => {
-                let coming = self.coming.lock().take();
+            Kind::View | Kind::Part | Kind::Install => return self.become_view(kind, message),
+        };
+        Box::pin(in_time(answer))
+    }
+
+    /// Has this node become a view of who leads.
+    fn become_view(&self, kind: Kind, message: Bytes) -> Answer {
+        let coming = Arc::clone(&self.coming);
+        match kind {
+            Kind::View => Box::pin(blocking(move || {
+                let Beginning { delivery, mark } = read(&message)?;
+                coming.begin(delivery, &mark).map(|()| Bytes::new())
+            })),
+            Kind::Part => Box::pin(blocking(move || {
+                let Part { delivery, number, bytes } = read(&message)?;
+                coming.add(delivery, number, &bytes).map(|()| Bytes::new())
+            })),
+            _ => {
+                let (raft, spools) = (self.raft.clone(), self.spools.clone());
                 self.views.fetch_add(1, Ordering::AcqRel);
                 Box::pin(async move {
-                    let vote: Vote = read(&message)?;
-                    let view = blocking(|| coming.ok_or_else(not_begun)?.finish()).await?;
+                    let Ending { delivery, parts } = read(&message)?;
+                    let view = blocking(move || coming.finish(delivery, parts)).await?;
                     let Mark { applied, membership } = Mark::decode(&view.mark())?;
                     let meta = SnapshotMeta { last_log_id: applied, last_membership: membership };
-                    let snapshot = Snapshot { meta, snapshot: Parts(Box::new(view)) };
-                    let installed = raft.install_full_snapshot(vote, snapshot).await;
+                    let (view, taken) = (Box::new(view), Arc::<AtomicBool>::default());
+                    let parts = Parts { view, taken: Arc::clone(&taken) };
+                    let snapshot = Snapshot { meta, snapshot: parts };
+                    let installed = raft.install_full_snapshot(delivery.vote, snapshot).await;
+                    if !taken.load(Ordering::Acquire) {
+                        // It lacked nothing of that.
+                        blocking(move || Spooled::remove(&spools)).await?;
+                    }
                     write(&installed.map_err(io::Error::other)?)
                 })
             }
@@ -134,12 +141,14 @@ impl Inbox {
             Ok(request) => {
                 let mut appends = self.appends.lock();
                 let sender = appends.entry(from).or_insert_with(|| self.line());
-                if let Err(mpsc::error::SendError(append)) = sender.send(Append { request, answer })
+                // If there is no room, its answer is that it was refused.
+                if let Err(TrySendError::Closed(append)) =
+                    sender.try_send(Append { request, answer })
                 {
                     // The line before ended with a refusal; what its leader sends next begins anew.
                     *sender = self.line();
                     // It has just been made, so it takes it.
-                    drop(sender.send(append));
+                    drop(sender.try_send(append));
                 }
             }
         }
@@ -147,8 +156,8 @@ impl Inbox {
     }
 
     /// A line of requests to append, which ends with the first that is refused.
-    fn line(&self) -> mpsc::UnboundedSender<Append> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    fn line(&self) -> mpsc::Sender<Append> {
+        let (sender, receiver) = mpsc::channel(MAX_LINE);
         let (answers, mut waiting) = mpsc::unbounded_channel();
         let requests = stream::unfold((receiver, answers), |(mut receiver, answers)| async {
             let Append { request, answer } = receiver.recv().await?;
@@ -183,6 +192,13 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await?
 }
 
-fn not_begun() -> io::Error {
-    io::Error::other("a part of a view that was not begun here")
+/// An answer that nobody waits for any longer: while a view is installed, openraft gives none.
+async fn in_time(answer: Answer) -> io::Result<Bytes> {
+    timeout(WAITED_FOR, answer).await?
 }
+
+/// Whoever asks to be elected, or that entries be appended, waits less.
+const WAITED_FOR: Duration = Duration::from_secs(5);
+
+/// So many requests to append may stand in a line: those of who leads while a view is installed stay there.
+const MAX_LINE: usize = 1024;

@@ -11,10 +11,11 @@
 //! - `log`: the histories of all groups of a node on disk, which share one sync
 //! - `network`, `inbox`: what replicas ask each other, and what they answer
 //! - `peers`: how that travels between nodes, by `larder-peer`
-//! - `spool`: all of another replica's machine, while it comes
+//! - `coming`, `spool`: all of another replica's machine, while it comes
 //! - `types`: what openraft is told about us
 //! - `error`: why a log cannot be opened
 
+mod coming;
 mod error;
 mod group;
 mod holdings;

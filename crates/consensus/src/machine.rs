@@ -82,13 +82,22 @@ pub(crate) struct Operator {
     /// The mark of the last entry that was given to the machine.
     mark: Mark,
     directory: PathBuf,
-    abandons: Arc<AtomicBool>,
+    installing: Arc<Installing>,
 }
 
-/// A view that gives nothing more once it is to be abandoned.
+/// Whether a machine is becoming a view.
+#[derive(Debug, Default)]
+pub(crate) struct Installing {
+    /// From when it begins until it has succeeded.
+    pub(crate) is_under_way: AtomicBool,
+    /// No view is gone on with in this process.
+    pub(crate) is_abandoned: AtomicBool,
+}
+
+/// A view that gives nothing more once it is abandoned.
 struct Abandonable {
     view: Box<dyn View>,
-    abandons: Arc<AtomicBool>,
+    installing: Arc<Installing>,
 }
 
 /// How a machine is reached.
@@ -101,7 +110,11 @@ enum Reached {
 }
 
 /// A view on its way to another replica, or come from one.
-pub(crate) struct Parts(pub(crate) Box<dyn View>);
+pub(crate) struct Parts {
+    pub(crate) view: Box<dyn View>,
+    /// Whether a machine is becoming it, or has.
+    pub(crate) taken: Arc<AtomicBool>,
+}
 
 /// What the machine's thread is asked. Who asks may have gone by the time of the answer.
 enum Job {
@@ -109,7 +122,7 @@ enum Job {
     /// Persist, then view.
     Capture(Answer<Box<dyn View>>),
     View(Answer<Box<dyn View>>),
-    Install(Parts, PathBuf, Answer<()>),
+    Install(Box<dyn View>, PathBuf, Answer<()>),
 }
 
 type Answer<T> = oneshot::Sender<io::Result<T>>;
@@ -123,11 +136,11 @@ impl Operator {
         directory: &Path,
         here: bool,
     ) -> io::Result<Self> {
-        if let Some(mut view) = Spooled::find(directory)? {
-            // A crash came before the machine had become it.
+        let before = machine.mark()?;
+        if let Some(mut view) = Spooled::left(directory, before.as_deref())? {
             machine.install(&mut view)?;
-            Spooled::remove(directory)?;
         }
+        Spooled::remove(directory)?;
         let mark = machine.mark()?;
         let mark = mark.map_or_else(|| Ok(Mark::default()), |bytes| Mark::decode(&bytes))?;
         let machine = if here {
@@ -141,13 +154,12 @@ impl Operator {
             })?;
             Reached::Thread(jobs)
         };
-        let (directory, abandons) = (directory.to_owned(), Arc::default());
-        Ok(Self { machine, mark, directory, abandons })
+        let (directory, installing) = (directory.to_owned(), Arc::default());
+        Ok(Self { machine, mark, directory, installing })
     }
 
-    /// What has a view be abandoned that the machine is becoming.
-    pub(crate) fn abandons(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.abandons)
+    pub(crate) fn installing(&self) -> Arc<Installing> {
+        Arc::clone(&self.installing)
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Answer<T>) -> Job) -> io::Result<T> {
@@ -193,8 +205,8 @@ fn do_job(machine: &mut dyn Machine, job: Job) {
             drop(answer.send(machine.persist().and_then(|()| machine.view())));
         }
         Job::View(answer) => drop(answer.send(machine.view())),
-        Job::Install(mut parts, directory, answer) => {
-            let installed = machine.install(&mut *parts.0);
+        Job::Install(mut view, directory, answer) => {
+            let installed = machine.install(&mut *view);
             drop(answer.send(installed.and_then(|()| Spooled::remove(&directory))));
         }
     }
@@ -206,7 +218,7 @@ impl View for Abandonable {
     }
 
     fn next_part(&mut self) -> io::Result<Option<Bytes>> {
-        if self.abandons.load(Ordering::Acquire) {
+        if self.installing.is_abandoned.load(Ordering::Acquire) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         self.view.next_part()
@@ -271,10 +283,13 @@ impl RaftStateMachine<Types> for Operator {
     }
 
     async fn install_snapshot(&mut self, _: &SnapshotMeta, parts: Parts) -> io::Result<()> {
-        let mark = Mark::decode(&parts.0.mark())?;
-        let (directory, abandons) = (self.directory.clone(), Arc::clone(&self.abandons));
-        let parts = Parts(Box::new(Abandonable { view: parts.0, abandons }));
-        self.ask(|answer| Job::Install(parts, directory, answer)).await?;
+        parts.taken.store(true, Ordering::Release);
+        let mark = Mark::decode(&parts.view.mark())?;
+        let (directory, installing) = (self.directory.clone(), self.installing());
+        installing.is_under_way.store(true, Ordering::Release);
+        let view = Box::new(Abandonable { view: parts.view, installing });
+        self.ask(|answer| Job::Install(view, directory, answer)).await?;
+        self.installing.is_under_way.store(false, Ordering::Release);
         self.mark = mark;
         Ok(())
     }
@@ -298,7 +313,7 @@ impl RaftSnapshotBuilder<Types> for Operator {
 fn into_snapshot(view: Box<dyn View>) -> io::Result<Snapshot> {
     let Mark { applied, membership } = Mark::decode(&view.mark())?;
     let meta = SnapshotMeta { last_log_id: applied, last_membership: membership };
-    Ok(Snapshot { meta, snapshot: Parts(view) })
+    Ok(Snapshot { meta, snapshot: Parts { view, taken: Arc::default() } })
 }
 
 /// So many entries at most are given to a machine at once.

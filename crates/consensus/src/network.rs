@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
+use crate::coming::Delivery;
 use crate::holdings::Holdings;
 use crate::machine::{Mark, Parts, Snapshot};
 use crate::types::{Node, Types, Vote};
@@ -71,8 +72,25 @@ impl Kind {
 /// What of a view is sent first.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct Beginning {
-    pub(crate) vote: Vote,
+    pub(crate) delivery: Delivery,
     pub(crate) mark: Bytes,
+}
+
+/// What is sent then.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Part {
+    pub(crate) delivery: Delivery,
+    /// From 0 on.
+    pub(crate) number: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// What is sent last.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) struct Ending {
+    pub(crate) delivery: Delivery,
+    /// How many parts it had.
+    pub(crate) parts: u64,
 }
 
 /// Makes callers for one group.
@@ -118,21 +136,29 @@ impl Caller {
     async fn send_view(
         &self,
         vote: Vote,
-        Parts(mut view): Parts,
+        Parts { mut view, .. }: Parts,
     ) -> io::Result<SnapshotResponse<Types>> {
         let mark = view.mark();
         let giving = self.network.holdings.give(self.node, &Mark::decode(&mark)?);
-        self.send(Kind::View, &Beginning { vote, mark }, PART_PATIENCE)?.await?;
+        let delivery = Delivery { vote, number: giving.number() };
+        self.send(Kind::View, &Beginning { delivery, mark }, PART_PATIENCE)?.await?;
+        let mut parts = 0;
         loop {
             // Reading it may wait for the disk.
             let (part, rest) = spawn_blocking(move || (view.next_part(), view)).await?;
             view = rest;
-            let Some(part) = part? else { break };
-            self.send(Kind::Part, &part, PART_PATIENCE)?.await?;
+            let Some(bytes) = part? else { break };
+            self.send(Kind::Part, &Part { delivery, number: parts, bytes }, PART_PATIENCE)?.await?;
+            parts += 1;
         }
-        let answer = self.send(Kind::Install, &vote, INSTALL_PATIENCE)?.await?;
-        giving.succeeded();
-        postcard::from_bytes(&answer).map_err(io::Error::other)
+        let ending = Ending { delivery, parts };
+        let answer = self.send(Kind::Install, &ending, INSTALL_PATIENCE)?.await?;
+        let answer: SnapshotResponse<Types> =
+            postcard::from_bytes(&answer).map_err(io::Error::other)?;
+        if answer.vote == vote {
+            giving.succeeded();
+        }
+        Ok(answer)
     }
 }
 

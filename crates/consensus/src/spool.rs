@@ -8,11 +8,12 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::machine::View;
+use crate::machine::{Mark, View};
 
 /// A view that is coming.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct Spool {
 pub(crate) struct Spooled {
     file: BufReader<File>,
     mark: Bytes,
+    /// No other comes as long as this is there.
+    _taken: Arc<()>,
 }
 
 impl Spool {
@@ -54,13 +57,14 @@ impl Spool {
         Ok(())
     }
 
-    /// All of it has come.
-    pub(crate) fn finish(mut self) -> io::Result<Spooled> {
+    /// All of it has come, and `taken` is held until it is dropped.
+    pub(crate) fn finish(mut self, taken: Arc<()>) -> io::Result<Spooled> {
         self.add(&[])?;
         self.file.into_inner()?.sync_all()?;
         fs::rename(self.directory.join(COMING), self.directory.join(COMPLETE))?;
         File::open(&self.directory)?.sync_all()?;
-        Spooled::find(&self.directory)?.ok_or_else(|| io::ErrorKind::NotFound.into())
+        let view = Spooled::find(&self.directory)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(Spooled { _taken: taken, ..view })
     }
 }
 
@@ -71,26 +75,42 @@ impl Spooled {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
-        let mut view = Self { file: BufReader::new(file), mark: Bytes::new() };
+        let (mark, taken) = (Bytes::new(), Arc::default());
+        let mut view = Self { file: BufReader::new(file), mark, _taken: taken };
         view.mark = view.next_part()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(Some(view))
     }
 
-    /// A machine has become it.
+    /// The one that a machine with this mark becomes when it is opened: a crash came before it had become
+    /// it. One that it is past already was sent to a node that lacked nothing.
+    pub(crate) fn left(directory: &Path, mark: Option<&[u8]>) -> io::Result<Option<Self>> {
+        let Some(view) = Self::find(directory)? else { return Ok(None) };
+        let applied = |mark: &[u8]| Mark::decode(mark).map(|mark| mark.applied);
+        let is_past = match mark {
+            Some(mark) => applied(mark)? >= applied(&view.mark)?,
+            None => false,
+        };
+        Ok((!is_past).then_some(view))
+    }
+
+    /// If there is one, it is not needed any more.
     pub(crate) fn remove(directory: &Path) -> io::Result<()> {
-        fs::remove_file(directory.join(COMPLETE))?;
+        match fs::remove_file(directory.join(COMPLETE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed?,
+        }
         File::open(directory)?.sync_all()
     }
 }
 
-/// The mark of the view that a machine becomes when its group is opened in this directory, if a crash
-/// came before it had become it: of what it holds until then nothing counts.
+/// The mark of the view that a machine with this `mark` becomes when its group is opened in this directory, if
+/// a crash came before it had become it: of what it holds until then nothing counts.
 ///
 /// # Errors
 ///
 /// The disk's, or the view is damaged.
-pub fn coming_mark(directory: &Path) -> io::Result<Option<Bytes>> {
-    Ok(Spooled::find(directory)?.map(|view| view.mark))
+pub fn coming_mark(directory: &Path, mark: Option<&[u8]>) -> io::Result<Option<Bytes>> {
+    Ok(Spooled::left(directory, mark)?.map(|view| view.mark))
 }
 
 impl View for Spooled {

@@ -32,6 +32,7 @@ struct Kept {
     mark: Option<Bytes>,
     entries: Vec<Bytes>,
     durable: Option<PathBuf>,
+    viewed: usize,
     begun: usize,
     installed: usize,
     /// Whoever has it keeps views from being installed.
@@ -74,7 +75,8 @@ impl Machine for Ledger {
     }
 
     fn view(&mut self) -> io::Result<Box<dyn View>> {
-        let kept = self.0.lock();
+        let mut kept = self.0.lock();
+        kept.viewed += 1;
         let mark = kept.mark.clone().unwrap();
         Ok(Box::new(Listing { mark, entries: kept.entries.clone().into_iter() }))
     }
@@ -154,10 +156,17 @@ impl Transport for End {
                 tokio::time::sleep(slowness).await;
                 answer.await
             };
-            let answer = tokio::time::timeout(limit, late).await?;
             // The way back may be cut alone.
-            let cut = wires.cut.lock().contains(&(node, from));
-            if cut { Err(io::ErrorKind::HostUnreachable.into()) } else { answer }
+            let cut = async {
+                while !wires.cut.lock().contains(&(node, from)) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = cut => Err(io::ErrorKind::HostUnreachable.into()),
+                answer = tokio::time::timeout(limit, late) => answer?,
+            }
         })
     }
 }

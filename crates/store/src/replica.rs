@@ -183,7 +183,7 @@ impl Replica {
     /// keeps for others.
     pub(crate) async fn forget_history(&self, log: LogSize) -> io::Result<()> {
         let kept = if self.among_others { kept(log) } else { 0 };
-        let from = if log.is_long() { None } else { self.group.held_by_all() };
+        let from = self.group.held_by_all().filter(|_| !log.is_long());
         self.group.forget_history(kept, from).await
     }
 

@@ -245,8 +245,9 @@ impl Store {
         let log = open_log(&path, log_options).map_err(Error::Log)?;
         for (group, Kept { mark, .. }) in &kept {
             let views = directory.views(*group)?;
-            let coming = coming_mark(&views).map_err(Error::io("read the view in", &views))?;
             let mark = Some(&mark[..]).filter(|mark| !mark.is_empty());
+            let coming = coming_mark(&views, mark);
+            let coming = coming.map_err(Error::io("read the view in", &views))?;
             let mark = coming.as_deref().or(mark);
             log.group(*group).and_then(|log| log.fits(mark)).map_err(Error::Log)?;
         }
@@ -547,6 +548,8 @@ impl Store {
             // Whoever takes over is found sooner than by missing this one.
             runtime.block_on(cluster.leave(LEAVE));
         }
+        // Those who gave it wait for this node.
+        self.groups.replicas().iter().for_each(|replica| replica.group().abandon_view());
         self.at_hand.iter().for_each(|at_hand| at_hand.close());
         let partitions = self.shared.ways.partitions();
         for partition in partitions {
@@ -567,7 +570,6 @@ impl Store {
             // It has panicked, if anything.
             let _ = self.groups.runtime().block_on(task);
         }
-        self.groups.replicas().iter().for_each(|replica| replica.group().abandon_view());
         self.stop.stop();
         self.keeper.take().into_iter().for_each(join);
         if let Some(cluster) = self.cluster.take() {

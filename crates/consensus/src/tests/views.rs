@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Cluster, PATIENCE, change, entries, propose_all};
-use crate::group::Members;
+use crate::group::{Group, Members};
 
 #[tokio::test]
 async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
@@ -50,6 +50,45 @@ async fn a_view_whose_parts_take_long_arrives() {
     assert_eq!(cluster.nodes[&2].ledger.0.lock().begun, 1);
 }
 
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let patience = Instant::now();
+    while !is_so() {
+        assert!(patience.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn who_is_given_another_view_while_it_becomes_one_becomes_that_first() {
+    let mut cluster = Cluster::of(1).await;
+    let all = entries(0, 300);
+    cluster.leader().await;
+    let first = Arc::clone(&cluster.nodes[&1].group);
+    let given = cluster.nodes[&1].ledger.clone();
+    propose_all(&first, &all[..200]).await;
+    first.forget_history(10, None).await.unwrap();
+    cluster.start(2).await;
+    let ledger = cluster.nodes[&2].ledger.clone();
+    let gate = Arc::clone(&ledger.0.lock().gate);
+    let held = gate.lock().await;
+    change(&first, Members::Admit(2, String::new())).await.unwrap();
+    until("it is given a view", || ledger.0.lock().begun > 0).await;
+    // Its leader does not hear that it has it, and offers what it has by then.
+    let viewed = given.0.lock().viewed;
+    cluster.cut_off(2);
+    propose_all(&first, &all[200..]).await;
+    until("the leader tries again", || given.0.lock().viewed > viewed).await;
+    cluster.wires.cut.lock().clear();
+    let viewed = given.0.lock().viewed;
+    until("its offer is refused", || given.0.lock().viewed > viewed + 1).await;
+    drop(held);
+    cluster.agree_on(&all).await;
+    assert_eq!(cluster.nodes[&2].group.failure(), None);
+    cluster.stop(2).await;
+    cluster.start(2).await;
+    cluster.agree_on(&all).await;
+}
+
 #[tokio::test]
 async fn who_is_stopped_while_it_becomes_a_view_becomes_it_when_it_is_opened_again() {
     let mut cluster = Cluster::of(1).await;
@@ -63,14 +102,11 @@ async fn who_is_stopped_while_it_becomes_a_view_becomes_it_when_it_is_opened_aga
     let gate = Arc::clone(&ledger.0.lock().gate);
     let held = gate.lock().await;
     change(&first, Members::Admit(2, String::new())).await.unwrap();
-    let patience = Instant::now();
-    while ledger.0.lock().begun == 0 {
-        assert!(patience.elapsed() < PATIENCE, "it is given no view");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("it is given a view", || ledger.0.lock().begun > 0).await;
     cluster.nodes[&2].group.abandon_view();
     drop(held);
     cluster.stop(2).await;
+    until("its thread has ended", || Arc::strong_count(&ledger.0) == 1).await;
     assert_eq!(ledger.0.lock().installed, 0);
     // Nobody gives it another.
     cluster.stop(1).await;
@@ -92,11 +128,7 @@ async fn what_is_written_while_a_view_is_installed_is_kept_for_who_becomes_it() 
     let gate = Arc::clone(&ledger.0.lock().gate);
     let held = gate.lock().await;
     change(&first, Members::Admit(2, String::new())).await.unwrap();
-    let patience = Instant::now();
-    while ledger.0.lock().begun == 0 {
-        assert!(patience.elapsed() < PATIENCE, "it is given no view");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("it is given a view", || ledger.0.lock().begun > 0).await;
     for some in all[200..].chunks(100) {
         propose_all(&first, some).await;
         first.forget_history(10, first.held_by_all()).await.unwrap();
@@ -120,12 +152,10 @@ async fn who_was_away_goes_on_from_the_history_that_was_kept_for_it() {
         }
         let away = cluster.nodes.keys().copied().find(|node| (*node == leader) == led).unwrap();
         cluster.cut_off(away);
-        let leader = loop {
-            let leader = cluster.leader().await;
-            if leader != away {
-                break leader;
-            }
-        };
+        let others = || cluster.nodes.iter().filter(|(node, _)| **node != away);
+        let leads = |of: &Arc<Group>| of.reign().is_some_and(|reign| reign.leader == of.node());
+        until("another leads", || others().any(|(_, node)| leads(&node.group))).await;
+        let leader = cluster.leader().await;
         let group = &cluster.nodes[&leader].group;
         for some in all[100..].chunks(100) {
             propose_all(group, some).await;

@@ -76,7 +76,7 @@ fn long_log(name: &str, log: LogSize) -> String {
     let [bytes, limit] = [log.bytes, log.limit].map(|bytes| bytes >> 20);
     format!(
         "\nthe log of {name} is too long: {bytes} MiB, of {limit} it is to have\n  it keeps what a node \
-         lacks that is slow, or writes come faster than it forgets\n"
+         lacks that is slow or away, or writes come faster than it forgets\n"
     )
 }
 
