@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -31,7 +32,7 @@ pub(crate) struct Coming {
 struct State {
     spool: Option<Unfinished>,
     /// Held by the view that is there, as long as the machine may become it.
-    taken: Weak<()>,
+    taken: Weak<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -77,9 +78,14 @@ impl Coming {
         state.refuse_two()?;
         let whole = |coming: &mut Unfinished| (coming.delivery, coming.parts) == (delivery, parts);
         let coming = state.spool.take_if(whole).ok_or_else(not_begun)?;
-        let taken = Arc::new(());
-        state.taken = Arc::downgrade(&taken);
-        coming.spool.finish(taken)
+        let view = coming.spool.finish()?;
+        state.taken = Arc::downgrade(&view.taken());
+        Ok(view)
+    }
+
+    /// Removes the view that is there unless it is `taken`. Who holds that keeps another from its place.
+    pub(crate) fn discard_unless(&self, taken: &Arc<AtomicBool>) -> io::Result<()> {
+        if taken.load(Ordering::Acquire) { Ok(()) } else { Spooled::remove(&self.directory) }
     }
 }
 

@@ -302,10 +302,10 @@ impl Group {
     pub fn held_by_all(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let index = |id: &Option<LogId>| id.map_or(0, |id| id.index);
-        let others = metrics.replication.as_ref()?.iter().filter(|(node, _)| **node != self.node());
-        let said = others.map(|(node, matched)| (*node, index(matched)));
-        self.holdings.held_by_all(metrics.current_term, said, index(&metrics.purged))
+        let forgotten = metrics.purged.map_or(0, |purged| purged.index);
+        let said = Standing::new(&metrics).matched;
+        let said = said.into_iter().filter(|(node, _)| *node != self.node());
+        self.holdings.held_by_all(metrics.current_term, said, forgotten)
     }
 
     /// The index up to which at least the machine is durable then.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,7 +22,6 @@ use tokio::time::timeout;
 use crate::coming::Coming;
 use crate::machine::{Mark, Operator, Parts, Snapshot, View};
 use crate::network::{Answer, Beginning, Ending, Kind, Part};
-use crate::spool::Spooled;
 use crate::types::{SnapshotMeta, Types};
 
 type Raft = openraft::Raft<Types, Operator>;
@@ -35,8 +34,6 @@ pub(crate) struct Inbox {
     coming: Arc<Coming>,
     /// How many have come, whether they were taken over or not.
     views: Arc<AtomicU64>,
-    /// Where views are kept while they come.
-    spools: PathBuf,
     /// No vote is given while there is nothing of the history here.
     abstains_while_empty: AtomicBool,
 }
@@ -53,7 +50,6 @@ impl Inbox {
             appends: Mutex::default(),
             coming: Arc::new(Coming::new(spools.to_owned())),
             views: Arc::default(),
-            spools: spools.to_owned(),
             abstains_while_empty: AtomicBool::new(false),
         }
     }
@@ -76,9 +72,13 @@ impl Inbox {
             return Box::pin(async { Err(io::Error::other("it takes part no longer")) });
         }
         let abstains = self.abstains_while_empty.load(Ordering::Acquire);
-        let answer: Answer = match kind {
-            Kind::Append => self.append(from, &message),
-            Kind::Vote => Box::pin(async move {
+        let coming = Arc::clone(&self.coming);
+        match kind {
+            Kind::Append => {
+                let answered = self.append(from, &message);
+                in_time(async { answered?.await.map_err(|_| io::Error::other("refused before"))? })
+            }
+            Kind::Vote => in_time(async move {
                 let request = read(&message)?;
                 if abstains && raft.metrics().borrow_watched().last_log_index.is_none() {
                     return Err(io::Error::other(
@@ -87,23 +87,14 @@ impl Inbox {
                 }
                 write(&raft.vote(request).await.map_err(io::Error::other)?)
             }),
-            Kind::PreVote => Box::pin(async move {
+            Kind::PreVote => in_time(async move {
                 let request = read(&message)?;
                 write(&raft.pre_vote(request).await.map_err(io::Error::other)?)
             }),
-            Kind::TakeOver => Box::pin(async move {
+            Kind::TakeOver => in_time(async move {
                 let request = read(&message)?;
                 write(&raft.handle_transfer_leader(request).await.map_err(io::Error::other)?)
             }),
-            Kind::View | Kind::Part | Kind::Install => return self.become_view(kind, message),
-        };
-        Box::pin(in_time(answer))
-    }
-
-    /// Has this node become a view of who leads.
-    fn become_view(&self, kind: Kind, message: Bytes) -> Answer {
-        let coming = Arc::clone(&self.coming);
-        match kind {
             Kind::View => Box::pin(blocking(move || {
                 let Beginning { delivery, mark } = read(&message)?;
                 coming.begin(delivery, &mark).map(|()| Bytes::new())
@@ -112,47 +103,31 @@ impl Inbox {
                 let Part { delivery, number, bytes } = read(&message)?;
                 coming.add(delivery, number, &bytes).map(|()| Bytes::new())
             })),
-            _ => {
-                let (raft, spools) = (self.raft.clone(), self.spools.clone());
+            Kind::Install => {
                 self.views.fetch_add(1, Ordering::AcqRel);
-                Box::pin(async move {
-                    let Ending { delivery, parts } = read(&message)?;
-                    let view = blocking(move || coming.finish(delivery, parts)).await?;
-                    let Mark { applied, membership } = Mark::decode(&view.mark())?;
-                    let meta = SnapshotMeta { last_log_id: applied, last_membership: membership };
-                    let (view, taken) = (Box::new(view), Arc::<AtomicBool>::default());
-                    let parts = Parts { view, taken: Arc::clone(&taken) };
-                    let snapshot = Snapshot { meta, snapshot: parts };
-                    let installed = raft.install_full_snapshot(delivery.vote, snapshot).await;
-                    if !taken.load(Ordering::Acquire) {
-                        // It lacked nothing of that.
-                        blocking(move || Spooled::remove(&spools)).await?;
-                    }
-                    write(&installed.map_err(io::Error::other)?)
-                })
+                Box::pin(install(raft, coming, message))
             }
         }
     }
 
-    fn append(&self, from: u64, message: &[u8]) -> Answer {
+    /// Puts a request to append in the line of who asks. What gives its answer.
+    fn append(
+        &self,
+        from: u64,
+        message: &[u8],
+    ) -> io::Result<oneshot::Receiver<io::Result<Bytes>>> {
+        let request = read(message)?;
         let (answer, answered) = oneshot::channel();
-        match read(message) {
-            Err(error) => return Box::pin(async { Err(error) }),
-            Ok(request) => {
-                let mut appends = self.appends.lock();
-                let sender = appends.entry(from).or_insert_with(|| self.line());
-                // If there is no room, its answer is that it was refused.
-                if let Err(TrySendError::Closed(append)) =
-                    sender.try_send(Append { request, answer })
-                {
-                    // The line before ended with a refusal; what its leader sends next begins anew.
-                    *sender = self.line();
-                    // It has just been made, so it takes it.
-                    drop(sender.try_send(append));
-                }
-            }
+        let mut appends = self.appends.lock();
+        let sender = appends.entry(from).or_insert_with(|| self.line());
+        // If there is no room, its answer is that it was refused.
+        if let Err(TrySendError::Closed(append)) = sender.try_send(Append { request, answer }) {
+            // The line before ended with a refusal; what its leader sends next begins anew.
+            *sender = self.line();
+            // It has just been made, so it takes it.
+            drop(sender.try_send(append));
         }
-        Box::pin(async { answered.await.map_err(|_| io::Error::other("refused before"))? })
+        Ok(answered)
     }
 
     /// A line of requests to append, which ends with the first that is refused.
@@ -177,6 +152,21 @@ impl Inbox {
     }
 }
 
+/// Has the machine become the view that has come, unless it lacks nothing of that.
+async fn install(raft: Raft, coming: Arc<Coming>, message: Bytes) -> io::Result<Bytes> {
+    let Ending { delivery, parts } = read(&message)?;
+    let finishing = Arc::clone(&coming);
+    let view = blocking(move || finishing.finish(delivery, parts)).await?;
+    let Mark { applied, membership } = Mark::decode(&view.mark())?;
+    let meta = SnapshotMeta { last_log_id: applied, last_membership: membership };
+    let taken = view.taken();
+    let parts = Parts { view: Box::new(view), taken: Arc::clone(&taken) };
+    let snapshot = Snapshot { meta, snapshot: parts };
+    let installed = raft.install_full_snapshot(delivery.vote, snapshot).await;
+    blocking(move || coming.discard_unless(&taken)).await?;
+    write(&installed.map_err(io::Error::other)?)
+}
+
 fn read<T: DeserializeOwned>(message: &[u8]) -> io::Result<T> {
     postcard::from_bytes(message).map_err(io::Error::other)
 }
@@ -192,9 +182,9 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await?
 }
 
-/// An answer that nobody waits for any longer: while a view is installed, openraft gives none.
-async fn in_time(answer: Answer) -> io::Result<Bytes> {
-    timeout(WAITED_FOR, answer).await?
+/// Gives up an answer that nobody waits for any longer: while a view is installed, openraft gives none.
+fn in_time(answer: impl Future<Output = io::Result<Bytes>> + Send + 'static) -> Answer {
+    Box::pin(async { timeout(WAITED_FOR, answer).await? })
 }
 
 /// Whoever asks to be elected, or that entries be appended, waits less.

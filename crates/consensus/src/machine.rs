@@ -136,12 +136,12 @@ impl Operator {
         directory: &Path,
         here: bool,
     ) -> io::Result<Self> {
-        let before = machine.mark()?;
-        if let Some(mut view) = Spooled::left(directory, before.as_deref())? {
+        let mut mark = machine.mark()?;
+        if let Some(mut view) = Spooled::left(directory, mark.as_deref())? {
             machine.install(&mut view)?;
+            mark = machine.mark()?;
         }
         Spooled::remove(directory)?;
-        let mark = machine.mark()?;
         let mark = mark.map_or_else(|| Ok(Mark::default()), |bytes| Mark::decode(&bytes))?;
         let machine = if here {
             Reached::Here(Arc::new(Mutex::new(machine)))

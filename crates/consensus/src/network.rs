@@ -1,7 +1,7 @@
 //! How the replicas of a group ask each other.
 //!
 //! The bytes travel by a [`Transport`], which knows nothing of Raft. A body is the group's number,
-//! eight bytes little-endian, and then a message of openraft's in postcard.
+//! eight bytes little-endian, and then a message of openraft's or of a view in postcard.
 
 use std::io;
 use std::pin::Pin;

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
@@ -29,8 +30,8 @@ pub(crate) struct Spool {
 pub(crate) struct Spooled {
     file: BufReader<File>,
     mark: Bytes,
-    /// No other comes as long as this is there.
-    _taken: Arc<()>,
+    /// Whether a machine is becoming it, or has. No other comes as long as somebody holds this.
+    taken: Arc<AtomicBool>,
 }
 
 impl Spool {
@@ -57,14 +58,13 @@ impl Spool {
         Ok(())
     }
 
-    /// All of it has come, and `taken` is held until it is dropped.
-    pub(crate) fn finish(mut self, taken: Arc<()>) -> io::Result<Spooled> {
+    /// All of it has come.
+    pub(crate) fn finish(mut self) -> io::Result<Spooled> {
         self.add(&[])?;
         self.file.into_inner()?.sync_all()?;
         fs::rename(self.directory.join(COMING), self.directory.join(COMPLETE))?;
         File::open(&self.directory)?.sync_all()?;
-        let view = Spooled::find(&self.directory)?.ok_or(io::ErrorKind::NotFound)?;
-        Ok(Spooled { _taken: taken, ..view })
+        Spooled::find(&self.directory)?.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -76,7 +76,7 @@ impl Spooled {
             other => other?,
         };
         let (mark, taken) = (Bytes::new(), Arc::default());
-        let mut view = Self { file: BufReader::new(file), mark, _taken: taken };
+        let mut view = Self { file: BufReader::new(file), mark, taken };
         view.mark = view.next_part()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         Ok(Some(view))
     }
@@ -91,6 +91,11 @@ impl Spooled {
             None => false,
         };
         Ok((!is_past).then_some(view))
+    }
+
+    /// Whether a machine is becoming it, or has.
+    pub(crate) fn taken(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.taken)
     }
 
     /// If there is one, it is not needed any more.

@@ -1,6 +1,7 @@
 //! Groups of replicas in one process, whose wires can be cut.
 
 mod handing;
+mod views;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
@@ -242,13 +243,22 @@ impl Cluster {
         }
     }
 
+    /// Another than this one that leads and can confirm it.
+    async fn leader_after(&self, led: u64) -> u64 {
+        let patience = Instant::now();
+        loop {
+            let leader = self.leader().await;
+            if leader != led {
+                return leader;
+            }
+            assert!(patience.elapsed() < PATIENCE, "no other leads");
+        }
+    }
+
     /// Waits until all nodes have these entries.
     async fn agree_on(&self, entries: &[Bytes]) {
-        let patience = Instant::now();
-        while self.nodes.values().any(|node| node.ledger.entries() != entries) {
-            assert!(patience.elapsed() < PATIENCE, "they do not agree");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        let agree = || self.nodes.values().all(|node| node.ledger.entries() == entries);
+        until("they agree", agree).await;
     }
 }
 
@@ -304,12 +314,7 @@ async fn another_takes_over_and_who_was_cut_off_catches_up() {
     let lost = Bytes::from_static(b"lost");
     let lost = cluster.nodes[&first].group.propose(lost, reign).await.unwrap();
     let lost = tokio::spawn(lost);
-    let second = loop {
-        let second = cluster.leader().await;
-        if second != first {
-            break second;
-        }
-    };
+    let second = cluster.leader_after(first).await;
     propose_all(&cluster.nodes[&second].group, &all[30..]).await;
     cluster.wires.cut.lock().clear();
     cluster.agree_on(&all).await;
@@ -518,6 +523,12 @@ async fn ballot(candidate: u64, cluster: &Cluster, voter: u64) -> io::Result<Byt
     cluster.nodes[&voter].group.receive(candidate, Kind::Vote, request.into()).await
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let patience = Instant::now();
+    while !is_so() {
+        assert!(patience.elapsed() < PATIENCE, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
 
-mod views;
+const PATIENCE: Duration = Duration::from_secs(20);

@@ -7,6 +7,7 @@
 //! - `import`: what another server has
 //! - `sender`: commands on their way to nodes
 //! - `text`: items as commands
+//! - `steady`: files that keep no other waiting for the disk
 //! - `progress`: how far it is
 
 mod archive;
@@ -18,6 +19,7 @@ mod progress;
 mod report;
 mod restore;
 mod sender;
+mod steady;
 mod text;
 
 use std::io::Write;

@@ -44,7 +44,8 @@ pub struct Options {
     /// Default: 128 MiB.
     pub log_bytes: u64,
     /// Of a node among others: size that the log is to have at most, in bytes. Up to there it keeps what
-    /// nodes lack that are away, who are given all there is where they lack more. What is free above `reserve_bytes` bounds it too, down to twice `log_bytes`.
+    /// nodes lack that are away, who are given all there is where they lack more. What is free above
+    /// `reserve_bytes` bounds it too, down to twice `log_bytes`.
     ///
     /// Default: 1 GiB.
     pub log_limit_bytes: u64,

@@ -1,23 +1,48 @@
 //! Who lacks what, and whether it goes on from the history that is kept or becomes a view.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::{Cluster, PATIENCE, change, entries, propose_all};
+use bytes::Bytes;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Cluster, Ledger, change, entries, propose_all, until};
 use crate::group::{Group, Members};
+
+/// Node 1 alone, which has all these entries and has forgotten their history but for so many.
+async fn one_with(entries: &[Bytes], kept: u64) -> (Cluster, Arc<Group>) {
+    let cluster = Cluster::of(1).await;
+    cluster.leader().await;
+    let first = Arc::clone(&cluster.nodes[&1].group);
+    propose_all(&first, entries).await;
+    first.forget_history(kept, None).await.unwrap();
+    (cluster, first)
+}
+
+/// Has a node take part.
+async fn join(cluster: &mut Cluster, first: &Group, node: u64) {
+    cluster.start(node).await;
+    change(first, Members::Admit(node, String::new())).await.unwrap();
+}
+
+/// Has node 2 take part, and be given a view, which it does not become before the guard is dropped.
+async fn give_view(cluster: &mut Cluster, first: &Group) -> (Ledger, OwnedMutexGuard<()>) {
+    cluster.start(2).await;
+    let ledger = cluster.nodes[&2].ledger.clone();
+    let gate = Arc::clone(&ledger.0.lock().gate);
+    let held = gate.lock_owned().await;
+    change(first, Members::Admit(2, String::new())).await.unwrap();
+    until("it is given a view", || ledger.0.lock().begun > 0).await;
+    (ledger, held)
+}
 
 #[tokio::test]
 async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
-    let mut cluster = Cluster::of(1).await;
     let all = entries(0, 300);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all[..200]).await;
-    first.forget_history(10, None).await.unwrap();
+    let (mut cluster, first) = one_with(&all[..200], 10).await;
     propose_all(&first, &all[200..250]).await;
     for joins in [2, 3] {
-        cluster.start(joins).await;
-        change(&first, Members::Admit(joins, String::new())).await.unwrap();
+        join(&mut cluster, &first, joins).await;
         cluster.agree_on(&all[..250]).await;
         assert_eq!(cluster.nodes[&joins].ledger.0.lock().installed, 1);
     }
@@ -36,43 +61,21 @@ async fn who_joins_after_the_history_was_forgotten_becomes_a_view() {
 
 #[tokio::test]
 async fn a_view_whose_parts_take_long_arrives() {
-    let mut cluster = Cluster::of(1).await;
     let all = entries(0, 5);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all).await;
-    first.forget_history(0, None).await.unwrap();
+    let (mut cluster, first) = one_with(&all, 0).await;
     // Longer than entries may take.
     *cluster.wires.slowness.lock() = Duration::from_millis(200);
-    cluster.start(2).await;
-    change(&first, Members::Admit(2, String::new())).await.unwrap();
+    join(&mut cluster, &first, 2).await;
     cluster.agree_on(&all).await;
     assert_eq!(cluster.nodes[&2].ledger.0.lock().begun, 1);
 }
 
-async fn until(what: &str, is_so: impl Fn() -> bool) {
-    let patience = Instant::now();
-    while !is_so() {
-        assert!(patience.elapsed() < PATIENCE, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-}
-
 #[tokio::test]
 async fn who_is_given_another_view_while_it_becomes_one_becomes_that_first() {
-    let mut cluster = Cluster::of(1).await;
     let all = entries(0, 300);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
+    let (mut cluster, first) = one_with(&all[..200], 10).await;
     let given = cluster.nodes[&1].ledger.clone();
-    propose_all(&first, &all[..200]).await;
-    first.forget_history(10, None).await.unwrap();
-    cluster.start(2).await;
-    let ledger = cluster.nodes[&2].ledger.clone();
-    let gate = Arc::clone(&ledger.0.lock().gate);
-    let held = gate.lock().await;
-    change(&first, Members::Admit(2, String::new())).await.unwrap();
-    until("it is given a view", || ledger.0.lock().begun > 0).await;
+    let (_, held) = give_view(&mut cluster, &first).await;
     // Its leader does not hear that it has it, and offers what it has by then.
     let viewed = given.0.lock().viewed;
     cluster.cut_off(2);
@@ -91,18 +94,9 @@ async fn who_is_given_another_view_while_it_becomes_one_becomes_that_first() {
 
 #[tokio::test]
 async fn who_is_stopped_while_it_becomes_a_view_becomes_it_when_it_is_opened_again() {
-    let mut cluster = Cluster::of(1).await;
     let all = entries(0, 200);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all).await;
-    first.forget_history(10, None).await.unwrap();
-    cluster.start(2).await;
-    let ledger = cluster.nodes[&2].ledger.clone();
-    let gate = Arc::clone(&ledger.0.lock().gate);
-    let held = gate.lock().await;
-    change(&first, Members::Admit(2, String::new())).await.unwrap();
-    until("it is given a view", || ledger.0.lock().begun > 0).await;
+    let (mut cluster, first) = one_with(&all, 10).await;
+    let (ledger, held) = give_view(&mut cluster, &first).await;
     cluster.nodes[&2].group.abandon_view();
     drop(held);
     cluster.stop(2).await;
@@ -117,18 +111,9 @@ async fn who_is_stopped_while_it_becomes_a_view_becomes_it_when_it_is_opened_aga
 
 #[tokio::test]
 async fn what_is_written_while_a_view_is_installed_is_kept_for_who_becomes_it() {
-    let mut cluster = Cluster::of(1).await;
     let all = entries(0, 500);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all[..200]).await;
-    first.forget_history(10, None).await.unwrap();
-    cluster.start(2).await;
-    let ledger = cluster.nodes[&2].ledger.clone();
-    let gate = Arc::clone(&ledger.0.lock().gate);
-    let held = gate.lock().await;
-    change(&first, Members::Admit(2, String::new())).await.unwrap();
-    until("it is given a view", || ledger.0.lock().begun > 0).await;
+    let (mut cluster, first) = one_with(&all[..200], 10).await;
+    let (ledger, held) = give_view(&mut cluster, &first).await;
     for some in all[200..].chunks(100) {
         propose_all(&first, some).await;
         first.forget_history(10, first.held_by_all()).await.unwrap();
@@ -152,10 +137,7 @@ async fn who_was_away_goes_on_from_the_history_that_was_kept_for_it() {
         }
         let away = cluster.nodes.keys().copied().find(|node| (*node == leader) == led).unwrap();
         cluster.cut_off(away);
-        let others = || cluster.nodes.iter().filter(|(node, _)| **node != away);
-        let leads = |of: &Arc<Group>| of.reign().is_some_and(|reign| reign.leader == of.node());
-        until("another leads", || others().any(|(_, node)| leads(&node.group))).await;
-        let leader = cluster.leader().await;
+        let leader = cluster.leader_after(away).await;
         let group = &cluster.nodes[&leader].group;
         for some in all[100..].chunks(100) {
             propose_all(group, some).await;
@@ -170,16 +152,11 @@ async fn who_was_away_goes_on_from_the_history_that_was_kept_for_it() {
 /// It is forgotten as far as that is asked for, and no further by itself.
 #[tokio::test]
 async fn who_joins_while_all_history_is_kept_is_given_it() {
-    let mut cluster = Cluster::of(1).await;
     let all = entries(0, 1200);
-    cluster.leader().await;
-    let first = Arc::clone(&cluster.nodes[&1].group);
-    propose_all(&first, &all).await;
-    for _ in 0..2 {
-        first.forget_history(all.len() as u64 + 100, None).await.unwrap();
-    }
-    cluster.start(2).await;
-    change(&first, Members::Admit(2, String::new())).await.unwrap();
+    let kept = all.len() as u64 + 100;
+    let (mut cluster, first) = one_with(&all, kept).await;
+    first.forget_history(kept, None).await.unwrap();
+    join(&mut cluster, &first, 2).await;
     cluster.agree_on(&all).await;
     assert_eq!(cluster.nodes[&2].ledger.0.lock().installed, 0);
 }

@@ -11,6 +11,7 @@ use larder_protocol::encode::noop;
 use larder_store::Admin;
 
 use super::progress::Progress;
+use super::steady::Steady;
 use super::{now, on_a_thread, read_items, text};
 use crate::failure::Failure;
 
@@ -19,7 +20,7 @@ enum Output {
     Standard(io::Stdout),
     /// A file, under another name until it is whole.
     File {
-        file: File,
+        file: Steady,
         new: PathBuf,
         path: PathBuf,
     },
@@ -72,7 +73,7 @@ impl Output {
         let mut new = path.clone().into_os_string();
         new.push(".new");
         let new = PathBuf::from(new);
-        let file = File::create(&new).map_err(|error| failed(&new, &error))?;
+        let file = Steady::new(File::create(&new).map_err(|error| failed(&new, &error))?);
         Ok(Self::File { file, new, path })
     }
 
@@ -96,7 +97,7 @@ impl Output {
                 stdout.flush().map_err(|error| failed(Path::new("-"), &error))
             }
             Self::File { file, new, path } => {
-                file.sync_all().map_err(|error| failed(&new, &error))?;
+                file.finish().map_err(|error| failed(&new, &error))?;
                 fs::rename(&new, &path).map_err(|error| failed(&path, &error))
             }
         }

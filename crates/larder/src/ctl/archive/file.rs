@@ -8,11 +8,12 @@ use larder_store::Item;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::{Entry, failed};
+use crate::ctl::steady::Steady;
 use crate::failure::Failure;
 
 /// A file that is being written.
 pub(in crate::ctl) struct Writer {
-    file: File,
+    file: Steady,
     path: PathBuf,
     /// So far.
     entry: Entry,
@@ -20,8 +21,6 @@ pub(in crate::ctl) struct Writer {
     /// Of the head.
     seed: u64,
     blocks: u64,
-    /// Bytes written since the disk had all.
-    unsynced: usize,
 }
 
 /// A file that is being read.
@@ -47,12 +46,12 @@ impl Writer {
         backup: u64,
         group: u64,
     ) -> Result<Self, Failure> {
-        let file = File::create_new(path).map_err(failed("create", path))?;
+        let file = Steady::new(File::create_new(path).map_err(failed("create", path))?);
         let head = head(cluster_id, backup, group);
         let seed = xxh3_64(&head);
         let entry = Entry { group, items: 0, bytes: 0, checksum: 0 };
         let (path, hash) = (path.to_owned(), Xxh3::new());
-        let mut writer = Self { file, path, entry, hash, seed, blocks: 0, unsynced: 0 };
+        let mut writer = Self { file, path, entry, hash, seed, blocks: 0 };
         writer.write(&head)?;
         writer.write(&seed.to_le_bytes())?;
         Ok(writer)
@@ -77,20 +76,14 @@ impl Writer {
     /// Ends it, and makes it durable.
     pub(in crate::ctl) fn finish(mut self) -> Result<Entry, Failure> {
         self.block(&[])?;
-        self.file.sync_all().map_err(failed("sync", &self.path))?;
+        self.file.finish().map_err(failed("sync", &self.path))?;
         Ok(Entry { checksum: self.hash.digest(), ..self.entry })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.hash.update(bytes);
         self.entry.bytes += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(failed("write", &self.path))?;
-        self.unsynced += bytes.len();
-        if self.unsynced >= SYNCED {
-            self.unsynced = 0;
-            self.file.sync_data().map_err(failed("sync", &self.path))?;
-        }
-        Ok(())
+        self.file.write_all(bytes).map_err(failed("write", &self.path))
     }
 
     fn senseless(&self) -> Failure {
@@ -216,7 +209,3 @@ const MAGIC: &[u8; 7] = b"LARDERB";
 const VERSION: u8 = 1;
 const HEAD_LEN: usize = 32;
 const BLOCK_HEAD_LEN: usize = 16;
-
-/// Bytes that are written before the disk is waited for: more at once would keep waiting who syncs a log
-/// there meanwhile.
-const SYNCED: usize = 4 << 20;
