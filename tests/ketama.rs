@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use larder_client::Server;
-use larder_client::ring::Ring;
+use larder_ring::Ring;
 use tempfile::TempDir;
 
 const KEYS: usize = 10_000;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 use std::{error, fmt};
 
+use larder_ring::{BadAddress, Server};
+
 use crate::client::Client;
 use crate::nodes::Nodes;
-use crate::server::{BadAddress, Server};
 
 /// What every connection needs to know.
 #[derive(Clone, Copy, Debug)]

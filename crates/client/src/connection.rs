@@ -15,12 +15,12 @@ use std::time::Duration;
 
 use larder_protocol::Op;
 use larder_protocol::encode::{self, Wishes};
+use larder_ring::Server;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::builder::Options;
 use crate::error::Error;
-use crate::server::Server;
 
 mod drive;
 mod exchange;

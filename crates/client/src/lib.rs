@@ -30,8 +30,6 @@
 //! - `item`: what is stored and what is found
 //! - `expiry`: how long it is kept
 //! - `error`: what went wrong, by who must act
-//! - `server`: a node's address and weight
-//! - [`ring`]: which node owns a key
 //! - `nodes`: a key's node, the one place where that is decided
 //! - `pool`: a node's connections
 //! - `connection`: one of them, pipelined
@@ -45,8 +43,6 @@ mod expiry;
 mod item;
 mod nodes;
 mod pool;
-pub mod ring;
-mod server;
 
 #[cfg(test)]
 mod fake;
@@ -58,4 +54,4 @@ pub use expiry::Expiry;
 pub use item::{Item, Value};
 pub use larder_protocol::encode::Refused;
 pub use larder_protocol::response::Desync;
-pub use server::{BadAddress, Server};
+pub use larder_ring::{BadAddress, Server};

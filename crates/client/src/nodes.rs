@@ -1,10 +1,10 @@
 //! A key's node: the one place where that is decided.
 
+use larder_ring::{Ring, Server};
+
 use crate::builder::Options;
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::ring::Ring;
-use crate::server::Server;
 
 /// The nodes, their ring and their connections.
 #[derive(Debug)]

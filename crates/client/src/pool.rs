@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use larder_ring::Server;
+
 use crate::builder::Options;
 use crate::connection::{Connection, Request, Ticket};
 use crate::error::Error;
-use crate::server::Server;
 
 /// The connections to one node, used in turn.
 #[derive(Debug)]

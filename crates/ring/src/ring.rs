@@ -1,15 +1,12 @@
-//! Which node owns a key.
-//!
-//! Placement is libmemcached's weighted ketama (`MEMCACHED_BEHAVIOR_KETAMA_WEIGHTED`; in pylibmc
-//! `ketama_weighted`, in php-memcached `OPT_LIBKETAMA_COMPATIBLE`, in twemproxy `distribution:
-//! ketama` with `hash: md5`), point for point, so all of these agree on every key. It is not
-//! libmemcached's unweighted `MEMCACHED_BEHAVIOR_KETAMA`, which has other points and hashes.
+//! The circle of the nodes' points.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 
 use hashring::HashRing;
 
-mod ketama;
+use crate::ketama;
+#[cfg(doc)]
+use crate::server::Server;
 
 /// How many nodes [`Ring::candidates`] gives at most.
 pub const MAX_CANDIDATES: usize = 8;
@@ -30,7 +27,7 @@ impl Ring {
     /// A ring of nodes, each a name and a weight.
     ///
     /// The name is the host alone at port 11211, else `host:port`:
-    /// [`Server::ring_name`](crate::Server::ring_name). A node gets about 160 points times its
+    /// [`Server::ring_name`]. A node gets about 160 points times its
     /// share of the weight times the number of nodes, hence one with very little weight none.
     pub fn new<'n>(nodes: impl IntoIterator<Item = (&'n str, u32)>) -> Self {
         let nodes: Vec<_> = nodes.into_iter().collect();
@@ -144,6 +141,3 @@ fn candidates(owners: &[u32]) -> (Vec<u32>, usize) {
     }
     (flat, width)
 }
-
-#[cfg(test)]
-mod tests;

@@ -6,7 +6,7 @@
 use md5::{Digest, Md5};
 
 /// Positions of every node's points, each with its node's index, in no order.
-pub(super) fn points(nodes: &[(&str, u32)]) -> Vec<(u32, u32)> {
+pub(crate) fn points(nodes: &[(&str, u32)]) -> Vec<(u32, u32)> {
     let total_weight: u64 = nodes.iter().map(|(_, weight)| u64::from(*weight)).sum();
     let mut points = Vec::with_capacity(nodes.len() * DIGESTS_PER_NODE * 4);
     for ((name, weight), node) in nodes.iter().zip(0..) {
@@ -21,7 +21,7 @@ pub(super) fn points(nodes: &[(&str, u32)]) -> Vec<(u32, u32)> {
 
 /// Where a key is: the first four bytes of its MD5, the lowest first.
 #[inline]
-pub(super) fn key_position(key: &[u8]) -> u32 {
+pub(crate) fn key_position(key: &[u8]) -> u32 {
     let hash = Md5::digest(key);
     let (positions, _) = hash.as_chunks::<4>();
     positions.first().map_or(0, |bytes| u32::from_le_bytes(*bytes))
