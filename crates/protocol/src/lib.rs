@@ -17,6 +17,7 @@
 //! - `ahead`: a glance at the keys of requests that follow
 //! - `page`: items in the order of their keys
 //! - `reply`: from answers to bytes
+//! - [`told`]: the same, for another node
 //! - [`response`]: from a server's bytes to answers, for clients
 //! - [`encode`]: requests, written, for clients
 mod ahead;
@@ -33,6 +34,8 @@ mod reply;
 mod request;
 pub mod response;
 mod rules;
+#[cfg(feature = "serde")]
+pub mod told;
 
 pub use ahead::keys_ahead;
 pub use exptime::Exptime;

@@ -4,14 +4,21 @@ use larder_protocol::{Interval, Landing, Op, Outcome, Seconds};
 
 /// Something that holds items. `larder` satisfies it with a cache or a store.
 pub trait Backend: Send + Sync + 'static {
+    /// What one worker thread holds of it.
+    type Worker: Send + Sync + 'static;
+
     /// What one connection holds of it.
     type Session: Session;
 
     /// Whether its sessions list [ranges](Session::range).
     const LISTS: bool = false;
 
-    /// A session for a new connection. It lives and dies on one worker thread.
-    fn session(&self) -> Self::Session;
+    /// What a new worker thread holds of it. This is called on that thread, in its tokio runtime, which
+    /// runs what is spawned there.
+    fn worker(&self) -> Self::Worker;
+
+    /// A session for a new connection. It lives and dies on the thread of this worker.
+    fn session(&self, worker: &Self::Worker) -> Self::Session;
 
     /// A `set` of this key was refused because the value is too large. A cache must not go on
     /// serving the older value; a store keeps it.

@@ -30,12 +30,13 @@ pub(crate) async fn serve<B: Backend, S>(
     entry: Entry,
     shared: Arc<Shared<B>>,
     worker: Arc<Worker>,
+    part: Arc<B::Worker>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let peer = &entry.peer;
     debug!(peer = %peer.address, number = peer.number(), "connected");
-    let mut connection = Connection::new(stream, peer, &shared, &worker);
+    let mut connection = Connection::new(stream, peer, &shared, &worker, &part);
     match connection.run().await {
         Ok(()) => debug!(peer = %peer.address, "closed"),
         Err(error) => debug!(peer = %peer.address, %error, "closed"),
@@ -74,11 +75,17 @@ struct Connection<'a, B: Backend, S> {
 }
 
 impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
-    fn new(stream: S, peer: &'a Peer, shared: &'a Shared<B>, worker: &'a Worker) -> Self {
+    fn new(
+        stream: S,
+        peer: &'a Peer,
+        shared: &'a Shared<B>,
+        worker: &'a Worker,
+        part: &B::Worker,
+    ) -> Self {
         Self {
             stream,
             peer,
-            desk: Desk::new(shared, &worker.counters),
+            desk: Desk::new(shared, &worker.counters, part),
             cord: Cord::new(Arc::clone(&worker.bell)),
             share: Share::new(shared, peer),
             input: Vec::new(),

@@ -49,8 +49,8 @@ pub(crate) struct Rest {
 }
 
 impl<'a, B: Backend> Desk<'a, B> {
-    pub(crate) fn new(shared: &'a Shared<B>, counters: &'a Counters) -> Self {
-        let session = shared.backend.session();
+    pub(crate) fn new(shared: &'a Shared<B>, counters: &'a Counters, part: &B::Worker) -> Self {
+        let session = shared.backend.session(part);
         Self { shared, counters, outbox: Outbox::default(), session, landing: None }
     }
 

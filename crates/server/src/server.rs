@@ -131,17 +131,18 @@ impl Crew {
 /// Serves the connections that come, until no more can come. What is still connected then has had
 /// its time.
 async fn work<B: Backend>(mut guests: UnboundedReceiver<Guest>, shared: Arc<Shared<B>>) {
+    let part = Arc::new(shared.backend.worker());
     while let Some(Guest { stream, entry, seat }) = guests.recv().await {
-        let shared = Arc::clone(&shared);
+        let (shared, part) = (Arc::clone(&shared), Arc::clone(&part));
         tokio::spawn(async move {
             let worker = Arc::clone(&seat.0);
             match stream {
                 Stream::Tcp(stream) => match TcpStream::from_std(stream) {
-                    Ok(stream) => serve(stream, entry, shared, worker).await,
+                    Ok(stream) => serve(stream, entry, shared, worker, part).await,
                     Err(error) => warn!(%error, "a connection could not be watched"),
                 },
                 Stream::Unix(stream) => match UnixStream::from_std(stream) {
-                    Ok(stream) => serve(stream, entry, shared, worker).await,
+                    Ok(stream) => serve(stream, entry, shared, worker, part).await,
                     Err(error) => warn!(%error, "a connection could not be watched"),
                 },
             }

@@ -88,3 +88,14 @@ pub(crate) fn number(failure: &str) -> u8 {
 pub(crate) fn of_number(number: u8) -> &'static str {
     ALL.get(usize::from(number)).copied().unwrap_or(SENSELESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_comes_back_by_its_number_and_one_of_another_version_is_no_other() {
+        assert!(ALL.iter().all(|failure| of_number(number(failure)) == *failure));
+        assert_eq!((number(LOST), number(WRITES), of_number(99)), (1, 16, SENSELESS));
+    }
+}

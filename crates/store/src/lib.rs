@@ -37,7 +37,7 @@
 //! - `backup`: all items of a cluster, as they were at one moment
 //! - `cluster`: who belongs to a cluster, who has a replica of which group, and how that changes
 //! - `placement`, `slots`: what group 0 agrees on, and which group a key belongs to
-//! - `forward`, `reply`, `service`: what nodes ask each other to do, what comes of it, who answers
+//! - `forward`, `service`: what nodes ask each other to do, who answers
 //! - `at_hand`, `confirmer`, `reader`: who may answer a read, and who does
 //! - `keeper`, `watchdog`, `stop`: the other threads
 //! - `sweep`, `caution`: how dead records are taken back, and when the clock is believed
@@ -138,7 +138,7 @@
 //!
 //! Who does not lead, or has no majority that says so, refuses it, as does a version that does not know it.
 //!
-//! The answer of the first three is the outcomes of the commands, in their order, in postcard (`reply`). A
+//! The answer of the first three is the outcomes of the commands, in their order, in postcard ([`larder_protocol::told`]). A
 //! node that does not lead says of each that another does, and forwards nothing. Call 48 is about the
 //! cluster, and 49 about a backup: `cluster/call` and `backup/call` have them. `backup/item` has what an
 //! item is in a backup.
@@ -185,7 +185,6 @@ mod reader;
 mod record;
 mod renewal;
 mod replica;
-mod reply;
 mod service;
 mod session;
 mod shared;

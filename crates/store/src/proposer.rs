@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use larder_consensus::{Reign, Unproposed};
 use larder_peer::CallError;
-use larder_protocol::Outcome;
+use larder_protocol::{Outcome, told};
 use tokio::sync::oneshot;
 
 use crate::answers::Answers;
@@ -22,7 +22,6 @@ use crate::options::Options;
 use crate::partition::Partition;
 use crate::proposals::Next;
 use crate::replica::{Part, Replica};
-use crate::reply;
 use crate::shared::Shared;
 
 /// What gathers commands into entries, and proposes them to their groups, or forwards them to the nodes
@@ -459,7 +458,8 @@ pub(crate) fn outcomes(
         }
         Err(CallError::TooLarge { .. }) => Outcome::TooLarge,
     };
-    let told = answer.ok().and_then(|answer| reply::read(&answer, commands.len()));
+    let told =
+        answer.ok().and_then(|answer| told::read(&answer, commands.len(), failure::of_number));
     let told = told.into_iter().flatten().chain(std::iter::repeat(instead));
     commands.into_iter().zip(told)
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use larder_peer::{Handler, PeerId, Refusal};
-use larder_protocol::{Exptime, Outcome, Seconds};
+use larder_protocol::{Exptime, Outcome, Seconds, told};
 use parking_lot::Mutex;
 
 use crate::backup::{BACKUP, Snapshots};
@@ -19,7 +19,6 @@ use crate::pending::{Pending, Ticket};
 use crate::placement::{GroupId, PLACEMENT};
 use crate::renewal;
 use crate::replica::{Part, Replica};
-use crate::reply;
 use crate::shared::{Clock, Shared};
 use crate::ways::Ways;
 
@@ -228,7 +227,8 @@ async fn answer(commands: Vec<Pending>, limit: usize) -> Result<Bytes, Refusal> 
         if bytes.len() > limit {
             outcome = Outcome::Failed(failure::BOUNCED);
         }
-        bytes = reply::write(&outcome, bytes).map_err(|error| Refusal(error.to_string()))?;
+        bytes = told::write(&outcome, bytes, failure::number)
+            .ok_or_else(|| Refusal("an outcome could not be written".to_owned()))?;
     }
     Ok(bytes.into())
 }

@@ -78,9 +78,12 @@ impl Session for CacheSession {
 }
 
 impl Backend for CacheBackend {
+    type Worker = ();
     type Session = CacheSession;
 
-    fn session(&self) -> CacheSession {
+    fn worker(&self) {}
+
+    fn session(&self, (): &()) -> CacheSession {
         CacheSession(Arc::clone(&self.cache))
     }
 

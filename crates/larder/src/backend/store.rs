@@ -64,11 +64,14 @@ impl Session for StoreSession {
 }
 
 impl Backend for StoreBackend {
+    type Worker = ();
     type Session = StoreSession;
 
     const LISTS: bool = true;
 
-    fn session(&self) -> StoreSession {
+    fn worker(&self) {}
+
+    fn session(&self, (): &()) -> StoreSession {
         StoreSession(self.store.session())
     }
 

@@ -90,9 +90,12 @@ pub(crate) fn header(now: Seconds) -> larder_protocol::Header {
 struct FakeBackend(Arc<Fake>);
 
 impl Backend for FakeBackend {
+    type Worker = ();
     type Session = FakeSession;
 
-    fn session(&self) -> FakeSession {
+    fn worker(&self) {}
+
+    fn session(&self, (): &()) -> FakeSession {
         FakeSession(Arc::clone(&self.0))
     }
 

@@ -1,10 +1,11 @@
-//! What forwarded commands came to, as bytes: one outcome behind the other, in postcard.
+//! Outcomes as bytes, for the node that forwarded the commands: one behind the other, in postcard.
 
 use bytes::Bytes;
-use larder_protocol::{Counted, Header, Hit, Listed, Marks, Outcome, Page, Seconds, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::failure;
+use crate::item::{Header, Marks, Seconds, Value};
+use crate::page::{Listed, Page};
+use crate::rules::{Counted, Hit, Outcome};
 
 /// An outcome. What is declared here is what goes from node to node: other kinds are added at the end.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -60,8 +61,14 @@ struct ToldItem<'a> {
     value: &'a [u8],
 }
 
-/// Appends an outcome.
-pub(crate) fn write(outcome: &Outcome<'_>, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+/// Appends an outcome. A failure goes by its `number`: its words are those of who is told.
+///
+/// `None` if it cannot be written, which no outcome is.
+pub fn write(
+    outcome: &Outcome<'_>,
+    bytes: Vec<u8>,
+    number: impl FnOnce(&'static str) -> u8,
+) -> Option<Vec<u8>> {
     let whole;
     let told = match outcome {
         Outcome::Hit(Hit { before, exptime, created, won, value }) => {
@@ -96,7 +103,7 @@ pub(crate) fn write(outcome: &Outcome<'_>, bytes: Vec<u8>) -> postcard::Result<V
         Outcome::NotANumber => Told::NotANumber,
         Outcome::TooLarge => Told::TooLarge,
         Outcome::NoMemory => Told::NoMemory,
-        Outcome::Failed(why) => Told::Failed(failure::number(why)),
+        Outcome::Failed(why) => Told::Failed(number(why)),
         Outcome::Listed(Page { items, after }) => {
             fn item(item: &Listed) -> ToldItem<'_> {
                 let Listed { key, client_flags, value } = item;
@@ -109,21 +116,31 @@ pub(crate) fn write(outcome: &Outcome<'_>, bytes: Vec<u8>) -> postcard::Result<V
         }
         Outcome::Done => Told::Done,
     };
-    postcard::to_extend(&told, bytes)
+    postcard::to_extend(&told, bytes).ok()
 }
 
-/// The outcomes of `count` commands. `None` if they make no sense to this version.
-pub(crate) fn read(bytes: &Bytes, count: usize) -> Option<Vec<Outcome<'static>>> {
+/// The outcomes of `count` commands, whose failures have these numbers. Values are shared with `bytes`.
+///
+/// `None` if they make no sense to this version.
+pub fn read(
+    bytes: &Bytes,
+    count: usize,
+    of_number: impl Fn(u8) -> &'static str,
+) -> Option<Vec<Outcome<'static>>> {
     let (mut outcomes, mut rest) = (Vec::with_capacity(count), &bytes[..]);
     while !rest.is_empty() {
         let (told, behind) = postcard::take_from_bytes(rest).ok()?;
-        outcomes.push(outcome(told, bytes));
+        outcomes.push(outcome(told, bytes, &of_number));
         rest = behind;
     }
     Some(outcomes).filter(|outcomes| outcomes.len() == count)
 }
 
-fn outcome(told: Told<'_>, all: &Bytes) -> Outcome<'static> {
+fn outcome(
+    told: Told<'_>,
+    all: &Bytes,
+    of_number: &impl Fn(u8) -> &'static str,
+) -> Outcome<'static> {
     match told {
         Told::Hit {
             cas,
@@ -153,7 +170,7 @@ fn outcome(told: Told<'_>, all: &Bytes) -> Outcome<'static> {
         Told::NotANumber => Outcome::NotANumber,
         Told::TooLarge => Outcome::TooLarge,
         Told::NoMemory => Outcome::NoMemory,
-        Told::Failed(number) => Outcome::Failed(failure::of_number(number)),
+        Told::Failed(number) => Outcome::Failed(of_number(number)),
         Told::Listed { items, after } => {
             let item = |ToldItem { key, client_flags, value }| {
                 let [key, value] = [key, value].map(|bytes| all.slice_ref(bytes));
@@ -169,6 +186,17 @@ fn outcome(told: Told<'_>, all: &Bytes) -> Outcome<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ONE: &str = "one";
+    const SIXTEEN: &str = "sixteen";
+
+    fn number(failure: &'static str) -> u8 {
+        if failure == ONE { 1 } else { 16 }
+    }
+
+    fn of_number(number: u8) -> &'static str {
+        if number == 1 { ONE } else { SIXTEEN }
+    }
 
     #[test]
     fn the_bytes_are_these_for_good_and_come_back_as_they_were() {
@@ -189,13 +217,14 @@ mod tests {
             Outcome::NotANumber,
             Outcome::TooLarge,
             Outcome::NoMemory,
-            Outcome::Failed(failure::LOST),
-            Outcome::Failed(failure::WRITES),
+            Outcome::Failed(ONE),
+            Outcome::Failed(SIXTEEN),
             Outcome::Listed(Page { items: vec![item], after: Some("d".into()) }),
             Outcome::Listed(Page::default()),
             Outcome::Done,
         ];
-        let written = outcomes.iter().try_fold(Vec::new(), |bytes, outcome| write(outcome, bytes));
+        let written =
+            outcomes.iter().try_fold(Vec::new(), |bytes, outcome| write(outcome, bytes, number));
         let bytes = Bytes::from(written.unwrap());
         let expected = [
             &[0, 172, 2, 2, 3, 4, 2, 5, 0, 1, 2, b'a', b'b', 1, 2, 1, 2, 3, 4, 5, 6][..],
@@ -205,13 +234,10 @@ mod tests {
         .concat();
         assert_eq!(bytes, expected);
         let told = |outcomes: &[Outcome<'_>]| format!("{outcomes:?}").replace("Slice", "Shared");
-        let back = read(&bytes, outcomes.len()).unwrap();
+        let back = read(&bytes, outcomes.len(), of_number).unwrap();
         let owned: Vec<_> = outcomes.into_iter().map(Outcome::into_owned).collect();
         assert_eq!(told(&back), told(&owned));
-        assert!(read(&bytes, 12).is_none() && read(&bytes.slice(..5), 1).is_none());
-        assert!(matches!(
-            read(&Bytes::from_static(&[11, 99]), 1).unwrap()[..],
-            [Outcome::Failed(failure::SENSELESS)]
-        ));
+        let is_none = |bytes, count| read(bytes, count, of_number).is_none();
+        assert!(is_none(&bytes, 12) && is_none(&bytes.slice(..5), 1));
     }
 }
