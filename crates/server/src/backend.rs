@@ -20,10 +20,6 @@ pub trait Backend: Send + Sync + 'static {
     /// A session for a new connection. It lives and dies on the thread of this worker.
     fn session(&self, worker: &Self::Worker) -> Self::Session;
 
-    /// A `set` of this key was refused because the value is too large. A cache must not go on
-    /// serving the older value; a store keeps it.
-    fn refused(&self, key: &[u8], now: Seconds);
-
     /// Names and values of a `stats` group, in the order an operator reads them. A group of
     /// MemcacheDB's that has none is to clients as one that they have made up.
     fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str));
@@ -89,6 +85,10 @@ pub trait Session: Send + 'static {
     ) -> Option<Self::Pending>
     where
         R: FnOnce(Outcome<'_>);
+
+    /// A `set` of this key was refused because the value is too large. A cache must not go on
+    /// serving the older value; a store keeps it.
+    fn refused(&mut self, key: &[u8], now: Seconds);
 
     /// Everything stored before the second `at` is gone from then on; `at` of 0 means now. It
     /// replaces an earlier flush that has not come to pass. Answers [`Outcome::Deleted`].

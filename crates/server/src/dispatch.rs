@@ -208,7 +208,7 @@ impl<'a, B: Backend> Desk<'a, B> {
         }
         self.landing = None;
         if let Some(key) = refusal.forget {
-            self.shared.backend.refused(key.bytes(&mut [0; MAX_KEY_LEN]), now);
+            self.session.refused(key.bytes(&mut [0; MAX_KEY_LEN]), now);
         }
         if !refusal.line.is_empty() {
             self.say(refusal.quiet, refusal.line);

@@ -71,6 +71,10 @@ impl Session for CacheSession {
         None
     }
 
+    fn refused(&mut self, key: &[u8], now: Seconds) {
+        self.0.remove(key, now);
+    }
+
     fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending> {
         self.0.flush_all(at, now);
         None
@@ -85,10 +89,6 @@ impl Backend for CacheBackend {
 
     fn session(&self, (): &()) -> CacheSession {
         CacheSession(Arc::clone(&self.cache))
-    }
-
-    fn refused(&self, key: &[u8], now: Seconds) {
-        self.cache.remove(key, now);
     }
 
     fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str)) {

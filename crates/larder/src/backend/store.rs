@@ -50,6 +50,8 @@ impl Session for StoreSession {
         None
     }
 
+    fn refused(&mut self, _key: &[u8], _now: Seconds) {}
+
     fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending> {
         Some(self.0.flush_all(at, now))
     }
@@ -76,8 +78,6 @@ impl Backend for StoreBackend {
     }
 
     /// What is durable stays until it is replaced.
-    fn refused(&self, _key: &[u8], _now: Seconds) {}
-
     fn stats(&self, group: StatsGroup, _now: Seconds, emit: &mut dyn FnMut(&str, &str)) {
         let mut stat = |name: &str, value: &dyn Display| emit(name, &value.to_string());
         let stats = self.store.stats();

@@ -71,6 +71,10 @@ impl Session for FakeSession {
         None
     }
 
+    fn refused(&mut self, key: &[u8], _now: Seconds) {
+        self.0.items.lock().unwrap().remove(key);
+    }
+
     fn flush_all(&mut self, _at: Seconds, _now: Seconds) -> Option<Answer> {
         self.0.items.lock().unwrap().clear();
         None
@@ -97,10 +101,6 @@ impl Backend for FakeBackend {
 
     fn session(&self, (): &()) -> FakeSession {
         FakeSession(Arc::clone(&self.0))
-    }
-
-    fn refused(&self, key: &[u8], _now: Seconds) {
-        self.0.items.lock().unwrap().remove(key);
     }
 
     fn stats(&self, _group: StatsGroup, _now: Seconds, _emit: &mut dyn FnMut(&str, &str)) {}
