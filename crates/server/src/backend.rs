@@ -2,6 +2,8 @@
 
 use larder_protocol::{Interval, Landing, Op, Outcome, Seconds};
 
+use crate::discovery::Discovery;
+
 /// Something that holds items. `larder` satisfies it with a cache or a store.
 pub trait Backend: Send + Sync + 'static {
     /// What one connection holds of it.
@@ -38,6 +40,12 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// Why it cannot be: a whole reply line, as memcached writes it.
     fn set_memory_limit(&self, bytes: u64, now: Seconds) -> Result<(), &'static str>;
+
+    /// `config get cluster`: the nodes that clients may ask. `None` of a node that is alone, which has no
+    /// such command.
+    fn discovery(&self) -> Option<Discovery> {
+        None
+    }
 }
 
 /// One connection's commands. Their effects on one key follow their order.

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use larder_protocol::{Hit, Op, Outcome, Seconds, Store, Value};
-use larder_server::{Backend, Listener, Session, Settings, StatsGroup, run};
+use larder_server::{Backend, Discovery, Listener, Session, Settings, StatsGroup, run};
 use tokio::sync::oneshot;
 
 /// How long a condition may take to become true.
@@ -22,6 +22,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Fake {
     items: Mutex<HashMap<Vec<u8>, Value<'static>>>,
     pub(crate) waiting: Mutex<Vec<(Vec<u8>, oneshot::Sender<Outcome<'static>>)>>,
+    /// The cluster it is one of, if any.
+    pub(crate) cluster: Mutex<Option<Discovery>>,
 }
 
 impl Fake {
@@ -110,6 +112,10 @@ impl Backend for FakeBackend {
 
     fn set_memory_limit(&self, _bytes: u64, _now: Seconds) -> Result<(), &'static str> {
         Ok(())
+    }
+
+    fn discovery(&self) -> Option<Discovery> {
+        self.0.cluster.lock().unwrap().clone()
     }
 }
 
