@@ -20,7 +20,7 @@ pub trait Backend: Send + Sync + 'static {
     fn refused(&self, key: &[u8], now: Seconds);
 
     /// Names and values of a `stats` group, in the order an operator reads them. A group of
-    /// MemcacheDB's that has none is to clients as one that they have made up.
+    /// MemcacheDB's, or that of a cluster, that has none is to clients as one that they have made up.
     fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str));
 
     /// Up to `most` items for `stats cachedump`: key, size in bytes, and exptime. Which ones is up
@@ -123,6 +123,8 @@ pub enum StatsGroup {
     Sizes,
     /// `stats engine`, which memcached has not: what the engine is made of and how it is doing
     Engine,
+    /// `stats cluster`, likewise: the nodes this one makes a cluster with, and what each of them owns
+    Cluster,
     /// `stats bdb`, MemcacheDB's: what is kept, where and how
     Bdb,
     /// `stats rep`, MemcacheDB's: how this node takes part in a cluster

@@ -102,7 +102,11 @@ impl Backend for FakeBackend {
         self.0.items.lock().unwrap().remove(key);
     }
 
-    fn stats(&self, _group: StatsGroup, _now: Seconds, _emit: &mut dyn FnMut(&str, &str)) {}
+    fn stats(&self, group: StatsGroup, _now: Seconds, emit: &mut dyn FnMut(&str, &str)) {
+        if let (StatsGroup::Cluster, Some(cluster)) = (group, &*self.0.cluster.lock().unwrap()) {
+            emit("version", &cluster.version.to_string());
+        }
+    }
 
     fn list(&self, _most: usize, _now: Seconds, _emit: &mut dyn FnMut(&[u8], usize, Seconds)) {}
 

@@ -41,10 +41,11 @@ fn answers_keep_the_order_of_requests() {
 fn the_cluster_is_told_in_its_turn_and_as_it_is() {
     let server = Running::start(one_worker());
     let mut client = server.connect();
-    client.write_all(b"config get cluster\r\nget later\r\nconfig get cluster\r\nmn\r\n").unwrap();
+    let asked = b"config get cluster\r\nget later\r\nconfig get cluster\r\nstats cluster\r\nmn\r\n";
+    client.write_all(asked).unwrap();
     expect(&mut client, "ERROR\r\n");
     server.fake.answer("later", Outcome::Miss);
-    expect(&mut client, "END\r\nERROR\r\nMN\r\n");
+    expect(&mut client, "END\r\nERROR\r\nERROR\r\nMN\r\n");
 
     let tell = |version, ports: &[u16]| {
         let node = |port: &u16| Endpoint { host: "127.0.0.1".to_owned(), ip: None, port: *port };
@@ -59,6 +60,8 @@ fn the_cluster_is_told_in_its_turn_and_as_it_is() {
          ERROR\r\n",
     );
     tell(8, &[11212]);
+    client.write_all(b"stats cluster\r\n").unwrap();
+    expect(&mut client, "STAT version 8\r\nEND\r\n");
     client.write_all(b"config get cluster\r\n").unwrap();
     expect(&mut client, "CONFIG cluster 0 28\r\n8\n127.0.0.1|127.0.0.1|11212\n\r\nEND\r\n");
 }
