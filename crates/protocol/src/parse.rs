@@ -382,6 +382,7 @@ fn other<'a>(name: &[u8], mut arguments: &'a [u8]) -> Request<'a> {
             Interval::parse(whole).map_or_else(|| refused("ERROR", false), Request::Range)
         }
         b"db_checkpoint" | b"db_archive" if last_token(whole).is_empty() => Request::Checkpoint,
+        b"config" if Keys(whole).eq([&b"get"[..], b"cluster"]) => Request::Discover,
         b"shutdown" => match first() {
             None | Some(b"graceful") => Request::Shutdown,
             Some(_) => refused("CLIENT_ERROR invalid shutdown mode", quiet),

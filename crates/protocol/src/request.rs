@@ -29,6 +29,8 @@ pub enum Request<'a> {
     Range(Option<Interval<'a>>),
     /// `db_checkpoint` and `db_archive`, likewise.
     Checkpoint,
+    /// `config get cluster`, which ElastiCache has and memcached has not.
+    Discover,
     /// `mn`
     Noop,
     /// `version`

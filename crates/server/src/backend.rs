@@ -2,6 +2,8 @@
 
 use larder_protocol::{Interval, Landing, Op, Outcome, Seconds};
 
+use crate::discovery::Discovery;
+
 /// Something that holds items. `larder` satisfies it with a cache or a store.
 pub trait Backend: Send + Sync + 'static {
     /// What one worker thread holds of it.
@@ -21,7 +23,7 @@ pub trait Backend: Send + Sync + 'static {
     fn session(&self, worker: &Self::Worker) -> Self::Session;
 
     /// Names and values of a `stats` group, in the order an operator reads them. A group of
-    /// MemcacheDB's that has none is to clients as one that they have made up.
+    /// MemcacheDB's, or that of a cluster, that has none is to clients as one that they have made up.
     fn stats(&self, group: StatsGroup, now: Seconds, emit: &mut dyn FnMut(&str, &str));
 
     /// Up to `most` items for `stats cachedump`: key, size in bytes, and exptime. Which ones is up
@@ -41,6 +43,12 @@ pub trait Backend: Send + Sync + 'static {
     ///
     /// Why it cannot be: a whole reply line, as memcached writes it.
     fn set_memory_limit(&self, bytes: u64, now: Seconds) -> Result<(), &'static str>;
+
+    /// `config get cluster`: the nodes that clients may ask. `None` of a node that is alone, which has no
+    /// such command.
+    fn discovery(&self) -> Option<Discovery> {
+        None
+    }
 }
 
 /// One connection's commands. Their effects on one key follow their order.
@@ -122,6 +130,8 @@ pub enum StatsGroup {
     Sizes,
     /// `stats engine`, which memcached has not: what the engine is made of and how it is doing
     Engine,
+    /// `stats cluster`, likewise: the nodes this one makes a cluster with, and what each of them owns
+    Cluster,
     /// `stats bdb`, MemcacheDB's: what is kept, where and how
     Bdb,
     /// `stats rep`, MemcacheDB's: how this node takes part in a cluster

@@ -97,6 +97,10 @@ impl<'a, B: Backend> Desk<'a, B> {
                 let pending = self.session.checkpoint();
                 self.await_whole(pending, Shape::Checkpoint, false);
             }
+            Request::Discover => match self.shared.backend.discovery() {
+                Some(discovery) => discovery.write(self.outbox.end()),
+                None => self.say(false, "ERROR"),
+            },
             Request::Version => self.say(false, concat!("VERSION ", report::version!())),
             Request::Verbosity { level, quiet } => self.set_verbosity(level, quiet),
             Request::Stats(words) => {

@@ -19,6 +19,7 @@
 //! - `budget`: what the buffers of all connections may hold
 //! - `registry`: the connections there are
 //! - `counters`, `report`: what is counted, and `stats`
+//! - `discovery`: the nodes that clients may ask
 //! - `shared`: what the threads have in common
 //! - `clock`: the only one
 mod backend;
@@ -28,6 +29,7 @@ mod buffers;
 mod clock;
 mod connection;
 mod counters;
+mod discovery;
 mod dispatch;
 mod listener;
 mod outbox;
@@ -40,6 +42,7 @@ mod unsent;
 
 pub use backend::{Backend, Session, StatsGroup};
 pub use clock::now;
+pub use discovery::{Discovery, Endpoint};
 pub use listener::Listener;
 pub use server::run;
 pub use settings::{Overflow, Settings};

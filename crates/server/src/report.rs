@@ -60,10 +60,11 @@ pub(crate) fn stats<B: Backend>(
             shared.backend.stats(StatsGroup::Engine, now, &mut emit);
             b"END"
         }
-        [b"bdb", ..] => memcachedb(shared, StatsGroup::Bdb, now, &mut emit),
-        [b"rep", ..] => memcachedb(shared, StatsGroup::Rep, now, &mut emit),
-        [b"repcfg", ..] => memcachedb(shared, StatsGroup::RepCfg, now, &mut emit),
-        [b"repms", ..] => memcachedb(shared, StatsGroup::RepMs, now, &mut emit),
+        [b"cluster", ..] => optional(shared, StatsGroup::Cluster, now, &mut emit),
+        [b"bdb", ..] => optional(shared, StatsGroup::Bdb, now, &mut emit),
+        [b"rep", ..] => optional(shared, StatsGroup::Rep, now, &mut emit),
+        [b"repcfg", ..] => optional(shared, StatsGroup::RepCfg, now, &mut emit),
+        [b"repms", ..] => optional(shared, StatsGroup::RepMs, now, &mut emit),
         [b"conns", ..] => {
             connections(shared, now, &mut emit);
             b"END"
@@ -94,9 +95,9 @@ pub(crate) fn stats<B: Backend>(
     out.put(b"\r\n");
 }
 
-/// A group of MemcacheDB's, and how its answer ends: where there is nothing to say of it, as if it were
-/// not known, which is what MemcacheDB says of replication where there is none.
-fn memcachedb<B: Backend>(
+/// A group that not every node has, and how its answer ends: where there is nothing to say of it, as if it
+/// were not known, which is what MemcacheDB says of replication where there is none.
+fn optional<B: Backend>(
     shared: &Shared<B>,
     group: StatsGroup,
     now: Seconds,

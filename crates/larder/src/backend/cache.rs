@@ -126,6 +126,7 @@ impl Backend for CacheBackend {
                 stat("items:1:evicted_unfetched", &stats.evicted_unfetched);
             }
             StatsGroup::Items
+            | StatsGroup::Cluster
             | StatsGroup::Bdb
             | StatsGroup::Rep
             | StatsGroup::RepCfg

@@ -152,8 +152,9 @@ impl Backend for StoreBackend {
             StatsGroup::Rep => memcachedb::replication(&self.store, &mut stat),
             StatsGroup::RepCfg => memcachedb::configuration(&self.store, &mut stat),
             StatsGroup::RepMs => memcachedb::sites(&self.store, &mut stat),
-            // A log-structured tree has no slabs, and counting sizes would read all of it.
-            StatsGroup::Items | StatsGroup::Slabs | StatsGroup::Sizes => {}
+            // A log-structured tree has no slabs, and counting sizes would read all of it. Who is of its
+            // cluster is in MemcacheDB's groups.
+            StatsGroup::Items | StatsGroup::Slabs | StatsGroup::Sizes | StatsGroup::Cluster => {}
         }
     }
 

@@ -85,6 +85,27 @@ fn a_checkpoint_stands_alone() {
     }
 }
 
+#[test]
+fn a_discovery_is_of_the_cluster() {
+    for line in ["config get cluster", "config  get cluster "] {
+        let line = format!("{line}\r\n");
+        assert!(matches!(whole(line.as_bytes()).0, Request::Discover), "{line}");
+    }
+    assert!(matches!(whole(b"config get cluster\n").0, Request::Discover));
+    for line in [
+        "config",
+        "config get",
+        "config get nodes",
+        "config get cluster x",
+        "config set cluster",
+        "config Get cluster",
+        "config get cluster noreply",
+    ] {
+        let unknown = refusal_of(line);
+        assert_eq!((unknown.0.as_str(), unknown.1), ("ERROR", line.ends_with("noreply")), "{line}");
+    }
+}
+
 /// The line of a refusal, and whether it is left out.
 fn refusal_of(line: &str) -> (String, bool) {
     let line = format!("{line}\r\n");

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use larder_protocol::{Hit, Op, Outcome, Seconds, Store, Value};
-use larder_server::{Backend, Listener, Session, Settings, StatsGroup, run};
+use larder_server::{Backend, Discovery, Listener, Session, Settings, StatsGroup, run};
 use tokio::sync::oneshot;
 
 /// How long a condition may take to become true.
@@ -22,6 +22,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Fake {
     items: Mutex<HashMap<Vec<u8>, Value<'static>>>,
     pub(crate) waiting: Mutex<Vec<(Vec<u8>, oneshot::Sender<Outcome<'static>>)>>,
+    /// The cluster it is one of, if any.
+    pub(crate) cluster: Mutex<Option<Discovery>>,
 }
 
 impl Fake {
@@ -103,7 +105,11 @@ impl Backend for FakeBackend {
         FakeSession(Arc::clone(&self.0))
     }
 
-    fn stats(&self, _group: StatsGroup, _now: Seconds, _emit: &mut dyn FnMut(&str, &str)) {}
+    fn stats(&self, group: StatsGroup, _now: Seconds, emit: &mut dyn FnMut(&str, &str)) {
+        if let (StatsGroup::Cluster, Some(cluster)) = (group, &*self.0.cluster.lock().unwrap()) {
+            emit("version", &cluster.version.to_string());
+        }
+    }
 
     fn list(&self, _most: usize, _now: Seconds, _emit: &mut dyn FnMut(&[u8], usize, Seconds)) {}
 
@@ -113,6 +119,10 @@ impl Backend for FakeBackend {
 
     fn set_memory_limit(&self, _bytes: u64, _now: Seconds) -> Result<(), &'static str> {
         Ok(())
+    }
+
+    fn discovery(&self) -> Option<Discovery> {
+        self.0.cluster.lock().unwrap().clone()
     }
 }
 

@@ -16,7 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use larder_protocol::{Hit, Outcome, Value};
-use larder_server::{Overflow, Settings};
+use larder_server::{Discovery, Endpoint, Overflow, Settings};
 
 use crate::fake::{PATIENCE, Running, expect, header, hit, one_worker, rest, until};
 
@@ -35,6 +35,35 @@ fn answers_keep_the_order_of_requests() {
         &mut client,
         "VALUE later1 0 3\r\none\r\nVALUE a 0 1\r\nx\r\nVALUE later2 0 3\r\ntwo\r\nEND\r\nMN\r\nEND\r\nVERSION ",
     );
+}
+
+#[test]
+fn the_cluster_is_told_in_its_turn_and_as_it_is() {
+    let server = Running::start(one_worker());
+    let mut client = server.connect();
+    let asked = b"config get cluster\r\nget later\r\nconfig get cluster\r\nstats cluster\r\nmn\r\n";
+    client.write_all(asked).unwrap();
+    expect(&mut client, "ERROR\r\n");
+    server.fake.answer("later", Outcome::Miss);
+    expect(&mut client, "END\r\nERROR\r\nERROR\r\nMN\r\n");
+
+    let tell = |version, ports: &[u16]| {
+        let node = |port: &u16| Endpoint { host: "127.0.0.1".to_owned(), ip: None, port: *port };
+        let nodes = ports.iter().map(node).collect();
+        *server.fake.cluster.lock().unwrap() = Some(Discovery { version, nodes });
+    };
+    tell(7, &[11211, 11212]);
+    client.write_all(b"config get cluster\nconfig get clusters\r\n").unwrap();
+    expect(
+        &mut client,
+        "CONFIG cluster 0 54\r\n7\n127.0.0.1|127.0.0.1|11211 127.0.0.1|127.0.0.1|11212\n\r\nEND\r\n\
+         ERROR\r\n",
+    );
+    tell(8, &[11212]);
+    client.write_all(b"stats cluster\r\n").unwrap();
+    expect(&mut client, "STAT version 8\r\nEND\r\n");
+    client.write_all(b"config get cluster\r\n").unwrap();
+    expect(&mut client, "CONFIG cluster 0 28\r\n8\n127.0.0.1|127.0.0.1|11212\n\r\nEND\r\n");
 }
 
 #[test]
