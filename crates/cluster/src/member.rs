@@ -1,5 +1,6 @@
 //! A node of the cluster, as the others know it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -23,3 +24,84 @@ pub struct Member {
     /// It is about to go, and owns no key any more.
     pub leaving: bool,
 }
+
+/// The heaviest a member may be: shares of the ring are reckoned in single precision.
+const MAX_WEIGHT: u32 = 1000;
+
+/// The longest a name, an address or a zone may be, in bytes. A host name has at most 253.
+const MAX_TEXT: usize = 260;
+
+/// The greatest `run`, which leaves room above it.
+const MAX_RUN: u64 = 1 << 62;
+
+impl Member {
+    /// Whether it can be a member at all. What does not hold here is refused by all others.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, for who configures it.
+    pub fn check(&self) -> Result<(), BadMember> {
+        if !is_text(&self.name) || self.name.is_empty() {
+            return Err(BadMember::Name(Arc::clone(&self.name)));
+        }
+        for address in [&self.client_address, &self.peer_address] {
+            let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+            let port = port.and_then(|(_, port)| port.parse().ok());
+            if !is_text(address) || port.is_none_or(|port: u16| port == 0) {
+                return Err(BadMember::Address(Arc::clone(address)));
+            }
+        }
+        if !is_text(&self.zone) {
+            return Err(BadMember::Zone(Arc::clone(&self.zone)));
+        }
+        if !(1..=MAX_WEIGHT).contains(&self.weight) {
+            return Err(BadMember::Weight(self.weight));
+        }
+        if self.run > MAX_RUN {
+            return Err(BadMember::Run(self.run));
+        }
+        Ok(())
+    }
+}
+
+/// Whether it can stand in a line of a reply or of the log, among others.
+fn is_text(text: &str) -> bool {
+    text.len() <= MAX_TEXT && !text.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// Why something is no member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadMember {
+    /// Its name is empty, too long, or not one word.
+    Name(Arc<str>),
+    /// An address is not `host:port`.
+    Address(Arc<str>),
+    /// Its zone is too long or not one word.
+    Zone(Arc<str>),
+    /// Its weight is 0 or too great.
+    Weight(u32),
+    /// Its run is none that a clock could have given.
+    Run(u64),
+}
+
+impl fmt::Display for BadMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => {
+                write!(f, "{name:?} is no node name: write 1 to {MAX_TEXT} bytes without spaces")
+            }
+            Self::Address(address) => {
+                write!(f, "{address:?} is not an address of a node: write host:port")
+            }
+            Self::Zone(zone) => {
+                write!(f, "{zone:?} is no zone: write up to {MAX_TEXT} bytes without spaces")
+            }
+            Self::Weight(weight) => {
+                write!(f, "a weight of {weight}: write a number from 1 to {MAX_WEIGHT}")
+            }
+            Self::Run(run) => write!(f, "a run of {run}, which is no time"),
+        }
+    }
+}
+
+impl std::error::Error for BadMember {}
