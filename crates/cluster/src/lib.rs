@@ -1,24 +1,64 @@
 //! Many cache nodes as one: who is there, and which of them has a key.
 //!
-//! - `member`: a node, as the others know it
+//! - `cluster`: this node's part in the cluster
+//! - `member`, `view`: a node, as the others know it; who is there, and the ring that they make
 //! - `membership`: who is there, kept by gossip; `membership/engine`: what is decided, and why
-//! - `view`: who is there, and the ring that they make
+//! - `backend`, `session`: the cluster as a server knows it, and one connection's commands
+//! - `engine`: what carries out commands here
+//! - `worker`, `table`: what one worker thread has of the cluster, and where keys go
+//! - `courier`, `answers`: commands on their way to one other node, and their answers to come
+//! - `call`, `service`: what nodes ask each other to do, as bytes, and who does it
+//! - `stand_in`: what is done differently for a node that cannot be reached
+//! - `report`: `stats cluster`
+//! - `shared`, `counters`, `failure`: what the threads of a node share, count, and tell clients
 //!
-//! # What nodes say about who is there
+//! # What nodes say to each other
 //!
-//! Each is a call of [`larder_peer`], of a kind of its own. The first byte is a version, 1; what follows
-//! is encoded by postcard, so the order of fields is the format.
+//! Each is a call of [`larder_peer`], of a kind of its own. The first byte is a version, 1.
+//!
+//! About who is there, in which what follows is encoded by postcard, so the order of fields is the format:
 //!
 //! | kind | body | answer |
 //! |---|---|---|
 //! | 1, [`KNOCK`] | who knocks: a [`Member`], and how often it has come again | 0 (come in): who answers, who is known by that name if that is not who knocks, all that are there. 1 (taken): the member that has that name |
 //! | 2, [`GOSSIP`] | a message of foca's, in its own encoding: who sends it, to whom, what it asks, and what was heard of others | none |
+//!
+//! About items, with integers little-endian. The answers to commands are those of
+//! [`larder_protocol::told`], in their order:
+//!
+//! | kind | body | answer |
+//! |---|---|---|
+//! | 16, commands | 4 bytes: for how many seconds what is stored lives at most, since the node stands in for another, or 0; then commands, each a key and an [operation](larder_protocol::Op) in postcard | 1, 4 bytes: the time there, then outcomes |
+//! | 17, flush | 4 bytes: in how many seconds | none |
+//! | 18, sign of life | none, not even a version | none |
+mod answers;
+mod backend;
+mod call;
+mod cluster;
+mod counters;
+mod courier;
+mod engine;
+mod failure;
 mod member;
 mod membership;
+mod report;
+mod service;
+mod session;
+mod shared;
+mod stand_in;
+mod table;
 mod view;
+mod worker;
 
+pub use answers::Awaited;
+pub use backend::{Clustered, Part};
+pub use cluster::{Cluster, Settings, StartError};
+pub use engine::Engine;
+pub use larder_peer::Secret;
 pub use member::{BadMember, Member};
 pub use membership::{
     GOSSIP, KNOCK, Membership, MembershipSettings, PeerReport, PeerState, SilentSeed,
 };
+pub use session::{Flush, Pending, Session};
 pub use view::View;
+pub use worker::Worker;

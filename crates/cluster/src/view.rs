@@ -7,7 +7,7 @@ use larder_ring::Ring;
 use crate::member::Member;
 
 /// Who is there, at one moment, and the ring that they make. Members are known by their index.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct View {
     /// Greater than that of any view this node had before: the second in which it came about, or one more
     /// than the last.
@@ -32,10 +32,22 @@ impl View {
         self.ring.owner(key)
     }
 
+    /// Which part of all keys the member at this place owns, from 0 to 1.
+    pub fn share(&self, member: usize) -> f64 {
+        self.ring.shares().get(member).copied().unwrap_or(0.0)
+    }
+
     /// The members to try for `key`, in order: its owner, then others.
     #[inline]
     pub fn candidates(&self, key: &[u8]) -> impl Iterator<Item = usize> {
         self.ring.candidates(key)
+    }
+}
+
+impl Default for View {
+    /// That of nobody.
+    fn default() -> Self {
+        Self::new(0, Vec::new())
     }
 }
 

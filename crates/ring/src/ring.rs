@@ -21,6 +21,7 @@ pub struct Ring {
     /// For each point, `width` distinct nodes in the order of the circle from there on.
     candidates: Vec<u32>,
     width: usize,
+    shares: Vec<f64>,
 }
 
 impl Ring {
@@ -38,6 +39,7 @@ impl Ring {
 
         let owners: Vec<u32> = points.iter().map(|(_, node)| *node).collect();
         let (candidates, width) = candidates(&owners);
+        let shares = shares(&points, nodes.len());
         let mut ring = HashRing::with_hasher(Ketama);
         ring.batch_add(
             points
@@ -46,13 +48,18 @@ impl Ring {
                 .map(|((position, _), index)| Point { position: *position, index })
                 .collect(),
         );
-        Self { points: ring, candidates, width }
+        Self { points: ring, candidates, width, shares }
     }
 
     /// The node that owns `key`; `None` only if no node has a point.
     #[inline]
     pub fn owner(&self, key: &[u8]) -> Option<usize> {
         self.candidates(key).next()
+    }
+
+    /// Which part of all keys each node owns, from 0 to 1, by index.
+    pub fn shares(&self) -> &[f64] {
+        &self.shares
     }
 
     /// The nodes to try for `key`, in order: its owner, then distinct others around the circle,
@@ -115,6 +122,28 @@ impl Hasher for Position {
         self.0.into()
     }
 }
+
+/// Which part of the circle each of so many nodes owns: of each of its points, what lies between that and the
+/// point before.
+fn shares(points: &[(u32, u32)], nodes: usize) -> Vec<f64> {
+    let mut shares = vec![0.0; nodes];
+    let positions = points.iter().map(|(position, _)| *position);
+    let before = positions.clone().next_back().into_iter().chain(positions);
+    for ((position, node), before) in points.iter().zip(before) {
+        // One point alone has all of it.
+        let part = match position.wrapping_sub(before) {
+            0 => 1.0,
+            part => f64::from(part) / CIRCLE,
+        };
+        if let Some(share) = shares.get_mut(*node as usize) {
+            *share += part;
+        }
+    }
+    shares
+}
+
+/// All positions there are.
+const CIRCLE: f64 = 4_294_967_296.0;
 
 /// For each point its owner and the distinct owners that follow it, flat, and how many for each.
 fn candidates(owners: &[u32]) -> (Vec<u32>, usize) {

@@ -85,3 +85,15 @@ proptest! {
         prop_assert_eq!(ring.candidates(&key).collect::<Vec<_>>(), walk);
     }
 }
+
+#[test]
+fn shares_are_of_what_is_owned() {
+    let ring = ring(&[("a", 1), ("b", 2), ("c", 0)]);
+    let shares = ring.shares();
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9 && shares[2] == 0.0, "{shares:?}");
+    let keys = 20_000_u32;
+    let owned = (0..keys).filter(|key| ring.owner(key.to_string().as_bytes()) == Some(0)).count();
+    let share = f64::from(u32::try_from(owned).unwrap()) / f64::from(keys);
+    assert!((share - shares[0]).abs() < 0.02, "{share} {shares:?}");
+    assert!(Ring::new([]).shares().is_empty());
+}

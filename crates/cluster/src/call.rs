@@ -1,0 +1,182 @@
+//! Forwarded commands and what came of them, as bytes. The crate's documentation has the tables.
+
+use bytes::Bytes;
+use larder_protocol::{Op, Outcome, Seconds, told};
+use serde::{Deserialize, Serialize};
+
+use crate::failure;
+
+/// Asks for commands to be carried out.
+pub(crate) const COMMANDS: u8 = 16;
+/// Asks for all items to be forgotten.
+pub(crate) const FLUSH: u8 = 17;
+/// Asks for a sign of life.
+pub(crate) const PING: u8 = 18;
+
+/// A command as it goes to another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct Asked<'a> {
+    #[serde(borrow, with = "serde_bytes")]
+    pub(crate) key: &'a [u8],
+    #[serde(borrow)]
+    pub(crate) op: Op<'a>,
+}
+
+/// Commands, as they are in a call, until the first that makes no sense.
+#[derive(Clone, Debug)]
+pub(crate) struct Commands<'a>(&'a [u8]);
+
+/// The beginning of a call to which commands are appended. With `lives`, the node stands in for another,
+/// and what is stored lives for so many seconds at most.
+pub(crate) fn begin(lives: Option<Seconds>) -> Vec<u8> {
+    let mut body = Vec::with_capacity(USUAL_LEN);
+    body.push(VERSION);
+    body.extend_from_slice(&lives.unwrap_or(0).to_le_bytes());
+    body
+}
+
+/// Appends a command; `None` if it cannot be written, which none of ours is.
+pub(crate) fn push(asked: &Asked<'_>, body: Vec<u8>) -> Option<Vec<u8>> {
+    postcard::to_extend(asked, body).ok()
+}
+
+/// How long what is stored may live, and the commands. `None` if they make no sense to this version.
+pub(crate) fn read(body: &[u8]) -> Option<(Option<Seconds>, Commands<'_>)> {
+    let ([VERSION], rest) = body.split_first_chunk()? else { return None };
+    let (lives, rest) = rest.split_first_chunk()?;
+    Some((Some(Seconds::from_le_bytes(*lives)).filter(|lives| *lives > 0), Commands(rest)))
+}
+
+impl<'a> Iterator for Commands<'a> {
+    type Item = Option<Asked<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let taken = postcard::take_from_bytes(self.0);
+        self.0 = taken.as_ref().map_or(&[], |(_, rest)| rest);
+        Some(taken.ok().map(|(asked, _)| asked))
+    }
+}
+
+/// The beginning of an answer, to which outcomes are appended by [`told::write`].
+pub(crate) fn begin_answer(now: Seconds) -> Vec<u8> {
+    let mut body = Vec::with_capacity(USUAL_LEN);
+    body.push(VERSION);
+    body.extend_from_slice(&now.to_le_bytes());
+    body
+}
+
+/// The outcomes of `count` commands, in terms of the clock that says `now`. `None` if they make no sense
+/// to this version.
+pub(crate) fn read_answer(
+    body: &Bytes,
+    count: usize,
+    now: Seconds,
+) -> Option<Vec<Outcome<'static>>> {
+    let ([VERSION], rest) = body.split_first_chunk()? else { return None };
+    let (theirs, _) = rest.split_first_chunk()?;
+    let theirs = Seconds::from_le_bytes(*theirs);
+    let mut outcomes = told::read(&body.slice(HEADER..), count, failure::of_number)?;
+    if theirs != now {
+        for outcome in &mut outcomes {
+            set_clock(outcome, theirs, now);
+        }
+    }
+    Some(outcomes)
+}
+
+/// A moment stays as far from now as it is, whatever two clocks say.
+fn set_clock(outcome: &mut Outcome<'_>, theirs: Seconds, ours: Seconds) {
+    let set = |moment: &mut Seconds| {
+        // 0 is never.
+        if *moment != 0 {
+            *moment = moment.saturating_add(ours).saturating_sub(theirs).max(1);
+        }
+    };
+    match outcome {
+        Outcome::Hit(hit) => {
+            for moment in [&mut hit.before.exptime, &mut hit.before.last_access, &mut hit.exptime] {
+                set(moment);
+            }
+        }
+        Outcome::Counted(counted) => {
+            set(&mut counted.exptime_before);
+            set(&mut counted.exptime);
+        }
+        _ => {}
+    }
+}
+
+/// A call to flush, so many seconds from now.
+pub(crate) fn flush(delay: Seconds) -> Bytes {
+    let [a, b, c, d] = delay.to_le_bytes();
+    Bytes::copy_from_slice(&[VERSION, a, b, c, d])
+}
+
+/// How many seconds from now to flush. `None` if that makes no sense to this version.
+pub(crate) fn read_flush(body: &[u8]) -> Option<Seconds> {
+    let ([VERSION], rest) = body.split_first_chunk()? else { return None };
+    rest.try_into().ok().map(Seconds::from_le_bytes)
+}
+
+const VERSION: u8 = 1;
+/// The bytes before commands or outcomes.
+const HEADER: usize = 5;
+/// Room for what some tens of clients ask at once.
+const USUAL_LEN: usize = 4 << 10;
+
+#[cfg(test)]
+mod tests {
+    use larder_protocol::{Exptime, Fetch, Header, Hit, Marks, Store, Value};
+
+    use super::*;
+
+    #[test]
+    fn the_bytes_are_these_for_good() {
+        let get = Asked { key: b"k", op: Op::Fetch(Fetch::GET) };
+        let set = Store { value: b"ab", exptime: Exptime(60), max_len: 300, ..Store::SET };
+        let set = Asked { key: b"l", op: Op::Store(set) };
+        let body = [get, set].iter().try_fold(begin(Some(10)), |body, asked| push(asked, body));
+        let body = body.unwrap();
+        let expected = [
+            &[1, 10, 0, 0, 0][..],
+            &[1, b'k', 0, 0, 0, 0, 0, 0, 0, 1, 0],
+            &[1, b'l', 1, 0, 0, 2, b'a', b'b', 0, 120, 0, 0, 0, 0, 0, 172, 2],
+        ];
+        assert_eq!(body, expected.concat());
+        let (lives, commands) = read(&body).unwrap();
+        assert_eq!((lives, commands.collect()), (Some(10), vec![Some(get), Some(set)]));
+        assert_eq!(read(&begin(None)).unwrap().0, None);
+        assert!(read(&[2, 0, 0, 0, 0]).is_none() && read(&[1, 0]).is_none());
+        assert!(read(&body[..body.len() - 1]).unwrap().1.last().unwrap().is_none());
+        assert_eq!((&flush(258)[..], read_flush(&flush(258))), (&[1, 2, 1, 0, 0][..], Some(258)));
+        assert!(read_flush(&[2, 0, 0, 0, 0]).is_none() && read_flush(&[1]).is_none());
+    }
+
+    #[test]
+    fn a_moment_of_another_clock_is_as_far_away_by_ours() {
+        let header = |exptime, last_access| Header {
+            cas: 1,
+            client_flags: 0,
+            exptime,
+            last_access,
+            marks: Marks::default(),
+        };
+        let hit = |exptime, before| {
+            let value = Value::Slice(b"v");
+            Outcome::Hit(Hit { before, exptime, created: false, won: false, value })
+        };
+        let answer = |outcome| {
+            let body = told::write(&outcome, begin_answer(1000), failure::number).unwrap();
+            let outcome = read_answer(&body.into(), 1, 5000).unwrap().pop();
+            let Some(Outcome::Hit(hit)) = outcome else { panic!("{outcome:?}") };
+            (hit.exptime, hit.before.exptime, hit.before.last_access)
+        };
+        assert_eq!(answer(hit(1060, header(1010, 990))), (5060, 5010, 4990));
+        assert_eq!(answer(hit(0, header(0, 990))), (0, 0, 4990));
+        assert!(read_answer(&Bytes::from_static(&[2, 0, 0, 0, 0]), 0, 1).is_none());
+        assert!(read_answer(&Bytes::from_static(&[1, 0, 0, 0, 0]), 1, 1).is_none());
+    }
+}

@@ -1,0 +1,222 @@
+//! Commands on their way to one other node, from one worker thread.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use larder_protocol::{Outcome, Seconds};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::answers::{Answers, Awaited, Ticket};
+use crate::call::{self, Asked};
+use crate::failure;
+use crate::member::Member;
+
+mod drive;
+
+pub(crate) use drive::{Done, drive};
+
+/// Takes commands to one other node. What is given to it while others have their turn on the worker goes
+/// there in one call; all that it is given keeps its order.
+#[derive(Debug)]
+pub(crate) struct Courier {
+    pub(crate) member: Arc<Member>,
+    queue: Mutex<Queue>,
+    wake: Notify,
+    /// The node does not answer: its keys go to others.
+    out: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// What takes no more.
+    full: VecDeque<Batch>,
+    filling: Option<Batch>,
+    /// Commands that have no answer yet.
+    outstanding: usize,
+    closed: bool,
+}
+
+/// What goes in one call.
+#[derive(Debug)]
+struct Batch {
+    body: Vec<u8>,
+    kind: u8,
+    /// For how many seconds what is stored lives at most, since the node only stands in.
+    lives: Option<Seconds>,
+    tickets: Vec<Ticket>,
+    answers: Arc<Answers>,
+}
+
+/// A call, and whom its answer is for.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) kind: u8,
+    pub(crate) body: Bytes,
+    tickets: Vec<Ticket>,
+}
+
+impl Courier {
+    pub(crate) fn new(member: Arc<Member>) -> Self {
+        let (queue, wake, out) = (Mutex::default(), Notify::new(), AtomicBool::new(false));
+        Self { member, queue, wake, out }
+    }
+
+    /// Whether its node does not answer, so that others have to do.
+    pub(crate) fn is_out(&self) -> bool {
+        self.out.load(Ordering::Relaxed)
+    }
+
+    /// Takes a command.
+    ///
+    /// # Errors
+    ///
+    /// Too many wait already.
+    pub(crate) fn send(
+        &self,
+        asked: &Asked<'_>,
+        lives: Option<Seconds>,
+    ) -> Result<Awaited, &'static str> {
+        let mut queue = self.queue.lock();
+        if queue.outstanding >= MAX_OUTSTANDING {
+            return Err(failure::BUSY);
+        }
+        let batch = queue.batch(lives);
+        let (ticket, awaited) = batch.answers.expect();
+        batch.push(asked, ticket);
+        self.has_taken(queue);
+        Ok(awaited)
+    }
+
+    /// Takes a command that another could not take to its node.
+    pub(crate) fn send_for(&self, asked: &Asked<'_>, lives: Option<Seconds>, ticket: Ticket) {
+        let mut queue = self.queue.lock();
+        queue.batch(lives).push(asked, ticket);
+        self.has_taken(queue);
+    }
+
+    /// Takes the command to forget all items, so many seconds from now.
+    pub(crate) fn flush(&self, delay: Seconds) -> Awaited {
+        let mut queue = self.queue.lock();
+        let answers = Arc::<Answers>::default();
+        let (ticket, awaited) = answers.expect();
+        let (kind, body) = (call::FLUSH, call::flush(delay).to_vec());
+        let before = queue.filling.take();
+        queue.full.extend(before);
+        queue.full.push_back(Batch { body, kind, lives: None, tickets: vec![ticket], answers });
+        self.has_taken(queue);
+        awaited
+    }
+
+    fn has_taken(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
+        queue.outstanding += 1;
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    /// It will be given no more. What it has been given goes where keys are now.
+    pub(crate) fn close(&self) {
+        self.queue.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// What goes next.
+    fn next(&self) -> Option<Call> {
+        let mut queue = self.queue.lock();
+        let batch = queue.full.pop_front().or_else(|| queue.filling.take());
+        drop(queue);
+        let Batch { kind, body, tickets, .. } = batch?;
+        Some(Call { kind, body: body.into(), tickets })
+    }
+
+    fn is_closed(&self) -> bool {
+        self.queue.lock().closed
+    }
+
+    /// So many commands have an answer, or are another's.
+    fn is_rid_of(&self, commands: usize) {
+        self.queue.lock().outstanding -= commands;
+    }
+}
+
+impl Queue {
+    /// The batch that takes another command.
+    fn batch(&mut self, lives: Option<Seconds>) -> &mut Batch {
+        let is_full = |batch: &mut Batch| {
+            batch.lives != lives
+                || batch.body.len() >= BATCH_BYTES
+                || batch.tickets.len() >= BATCH_COMMANDS
+        };
+        self.full.extend(self.filling.take_if(is_full));
+        self.filling.get_or_insert_with(|| Batch {
+            body: call::begin(lives),
+            kind: call::COMMANDS,
+            lives,
+            tickets: Vec::new(),
+            answers: Arc::default(),
+        })
+    }
+}
+
+impl Batch {
+    fn push(&mut self, asked: &Asked<'_>, ticket: Ticket) {
+        // Each of ours can be written. What could not be is not understood there, and told so.
+        self.body = call::push(asked, std::mem::take(&mut self.body)).unwrap_or_default();
+        self.tickets.push(ticket);
+    }
+}
+
+impl Call {
+    /// Gives the answers in `body`. Those that are to be asked again are handed out.
+    pub(crate) fn answer(
+        mut self,
+        body: &Bytes,
+        now: Seconds,
+        mut again: impl FnMut(&Asked<'_>, Option<Seconds>, Ticket),
+    ) {
+        if self.kind == call::FLUSH {
+            return self.answer_all(&Outcome::Deleted);
+        }
+        let Some(outcomes) = call::read_answer(body, self.tickets.len(), now) else {
+            return self.answer_all(&Outcome::Failed(failure::UNKNOWN));
+        };
+        let mut commands = None;
+        for (at, (outcome, ticket)) in outcomes.into_iter().zip(self.tickets.drain(..)).enumerate()
+        {
+            if !matches!(outcome, Outcome::Failed(failure::AGAIN)) {
+                ticket.answer(outcome);
+                continue;
+            }
+            let (lives, asked) = commands.get_or_insert_with(|| {
+                let (lives, commands) = call::read(&self.body).unzip();
+                (lives.flatten(), commands.into_iter().flatten().collect::<Vec<_>>())
+            });
+            match asked.get(at) {
+                Some(Some(asked)) => again(asked, *lives, ticket),
+                _ => ticket.answer(Outcome::Failed(failure::SENSELESS)),
+            }
+        }
+    }
+
+    /// Gives all of them one answer.
+    pub(crate) fn answer_all(self, outcome: &Outcome<'static>) {
+        self.tickets.into_iter().for_each(|ticket| ticket.answer(outcome.clone()));
+    }
+
+    /// The commands, each with whom its answer is for.
+    pub(crate) fn commands(&mut self, mut each: impl FnMut(&Asked<'_>, Ticket)) {
+        let commands = call::read(&self.body).into_iter().flat_map(|(_, commands)| commands);
+        for (asked, ticket) in commands.flatten().zip(self.tickets.drain(..)) {
+            each(&asked, ticket);
+        }
+    }
+}
+
+/// Commands that may wait for one node, from one worker. A client has up to 1,024 of them outstanding.
+const MAX_OUTSTANDING: usize = 16 << 10;
+
+/// A batch that has so many bytes or commands takes no more: others must not wait for all of it.
+const BATCH_BYTES: usize = 256 << 10;
+const BATCH_COMMANDS: usize = 1024;

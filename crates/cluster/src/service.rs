@@ -1,0 +1,114 @@
+//! What other nodes ask of this one.
+
+use std::future::ready;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use larder_peer::{Handler, PeerId, Refusal};
+use larder_protocol::{MAX_KEY_LEN, Op, Outcome, Seconds, Value, told};
+
+use crate::call::{self, Asked, COMMANDS, FLUSH, PING};
+use crate::engine::Engine;
+use crate::failure;
+use crate::membership::Membership;
+use crate::shared::Shared;
+use crate::stand_in::bounded;
+
+/// Answers the calls of other nodes. What it is sent it does itself, whoever owns the keys: that takes one
+/// hop, also while nodes disagree.
+#[derive(Debug)]
+pub(crate) struct Service<E> {
+    shared: Arc<Shared<E>>,
+    membership: Arc<Membership>,
+}
+
+impl<E: Engine> Service<E> {
+    pub(crate) fn new(shared: Arc<Shared<E>>, membership: Arc<Membership>) -> Self {
+        Self { shared, membership }
+    }
+}
+
+impl<E: Engine> Handler for Service<E> {
+    fn handle(
+        self: Arc<Self>,
+        peer: PeerId,
+        kind: u8,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
+        ready(match self.shared.answer(kind, &body) {
+            Some(answer) => answer,
+            None => self.membership.hear(&peer, kind, &body),
+        })
+    }
+}
+
+impl<E: Engine> Shared<E> {
+    /// Answers a call about commands; nothing if it is about something else.
+    pub(crate) fn answer(&self, kind: u8, body: &[u8]) -> Option<Result<Bytes, Refusal>> {
+        let answer = match kind {
+            COMMANDS => self.carry_out(body),
+            FLUSH => call::read_flush(body).map(|delay| {
+                let now = (self.clock)();
+                let at = if delay == 0 { 0 } else { now.saturating_add(delay) };
+                self.engine.flush_all(at, now);
+                Bytes::new()
+            }),
+            PING => Some(Bytes::new()),
+            _ => return None,
+        };
+        Some(answer.ok_or_else(|| Refusal("this version knows no such call".to_owned())))
+    }
+
+    /// Does commands, in their order. What makes no sense is not answered, nor is what follows it.
+    fn carry_out(&self, body: &[u8]) -> Option<Bytes> {
+        let (lives, commands) = call::read(body)?;
+        let now = (self.clock)();
+        let mut answer = call::begin_answer(now);
+        let mut done = 0;
+        for asked in commands {
+            let Some(Asked { key, op }) = asked else { break };
+            done += 1;
+            let refused = if !(1..=MAX_KEY_LEN).contains(&key.len()) {
+                Some(failure::SENSELESS)
+            } else if answer.len() > ANSWER_BYTES && op.reads_only() {
+                Some(failure::AGAIN)
+            } else {
+                None
+            };
+            answer = if let Some(why) = refused {
+                told::write(&Outcome::Failed(why), answer, failure::number)?
+            } else {
+                let op = lives.map_or(op, |lives| bounded(&op, lives, now));
+                self.execute_into(key, &op, now, answer)?
+            };
+        }
+        self.counters.calls.add(1);
+        self.counters.answered.add(done);
+        Some(answer.into())
+    }
+
+    /// Does `op` to `key`, and appends what comes of it to `answer`.
+    fn execute_into(
+        &self,
+        key: &[u8],
+        op: &Op<'_>,
+        now: Seconds,
+        answer: Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        let (mut written, mut long) = (None, None);
+        self.engine.execute(key, op, now, |outcome| match outcome {
+            // It is copied when the engine has let go.
+            Outcome::Hit(hit) if matches!(hit.value, Value::Long(..)) => {
+                long = Some((Outcome::Hit(hit).into_owned(), answer));
+            }
+            outcome => written = told::write(&outcome, answer, failure::number),
+        });
+        match long {
+            Some((outcome, answer)) => told::write(&outcome, answer, failure::number),
+            None => written,
+        }
+    }
+}
+
+/// Bytes of answers after which fetches are to be asked again.
+const ANSWER_BYTES: usize = 8 << 20;

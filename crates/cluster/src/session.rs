@@ -1,0 +1,194 @@
+//! One connection's commands.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use larder_protocol::{Delete, Interval, Op, Outcome, Seconds};
+use larder_server::Session as Served;
+
+use crate::answers::Awaited;
+use crate::call::Asked;
+use crate::engine::Engine;
+use crate::failure;
+use crate::stand_in::bounded;
+use crate::table::{Route, Table};
+use crate::worker::Worker;
+
+/// One connection's commands: those on keys of this node go to its own session, the others to their nodes.
+pub struct Session<S, E> {
+    local: S,
+    worker: Arc<Worker<E>>,
+    table: Arc<Table>,
+    /// Of the table.
+    version: u64,
+}
+
+impl<S, E: Engine> Session<S, E> {
+    pub(crate) fn new(local: S, worker: Arc<Worker<E>>) -> Self {
+        let (version, table) = (worker.version(), worker.table());
+        Self { local, worker, table, version }
+    }
+
+    /// Goes by the worker's table.
+    #[inline]
+    fn keep_up(&mut self) {
+        if self.version != self.worker.version() {
+            (self.version, self.table) = (self.worker.version(), self.worker.table());
+        }
+    }
+}
+
+impl<S: Served, E: Engine> Served for Session<S, E> {
+    type Pending = Pending<S::Pending>;
+    type Landing = S::Landing;
+
+    fn land(&self, len: usize, now: Seconds) -> Option<S::Landing> {
+        // Whose the value is is known only with its key.
+        self.table.is_alone().then(|| self.local.land(len, now)).flatten()
+    }
+
+    fn lengthen(&self, landing: &mut S::Landing, now: Seconds) -> bool {
+        self.local.lengthen(landing, now)
+    }
+
+    #[inline]
+    fn expect(&self, keys: &[&[u8]]) {
+        if self.table.is_alone() {
+            self.local.expect(keys);
+        }
+    }
+
+    #[inline]
+    fn execute<R>(
+        &mut self,
+        key: &[u8],
+        op: &Op<'_>,
+        landed: Option<S::Landing>,
+        now: Seconds,
+        respond: R,
+    ) -> Option<Self::Pending>
+    where
+        R: FnOnce(Outcome<'_>),
+    {
+        self.keep_up();
+        // The front of a value that has landed is here, and cannot go anywhere else.
+        let route = if landed.is_some() { Route::Here(None) } else { self.table.route(key) };
+        let counters = &self.worker.shared().counters;
+        match route {
+            Route::Here(None) => {
+                self.local.execute(key, op, landed, now, respond).map(Pending::Local)
+            }
+            Route::Here(Some(lives)) => {
+                counters.stood_in.add(1);
+                let op = bounded(op, lives, now);
+                self.local.execute(key, &op, landed, now, respond).map(Pending::Local)
+            }
+            Route::Away(courier, lives) => {
+                let counter =
+                    if lives.is_some() { &counters.stood_in } else { &counters.forwarded };
+                counter.add(1);
+                match courier.send(&Asked { key, op: *op }, lives) {
+                    Ok(awaited) => Some(Pending::Away(awaited)),
+                    Err(why) => {
+                        counters.failed.add(1);
+                        respond(Outcome::Failed(why));
+                        None
+                    }
+                }
+            }
+            Route::Nowhere => {
+                counters.failed.add(1);
+                respond(Outcome::Failed(failure::NO_NODE));
+                None
+            }
+        }
+    }
+
+    fn refused(&mut self, key: &[u8], now: Seconds) {
+        self.keep_up();
+        match self.table.route(key) {
+            Route::Here(_) => self.local.refused(key, now),
+            Route::Away(courier, lives) => {
+                // Nobody waits for it.
+                let _ = courier.send(&Asked { key, op: Op::Delete(Delete::default()) }, lives);
+            }
+            Route::Nowhere => {}
+        }
+    }
+
+    fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending> {
+        self.keep_up();
+        let local = self.local.flush_all(at, now);
+        if self.table.is_alone() {
+            return local.map(Pending::Local);
+        }
+        // Their clocks may not say what ours does.
+        let delay = at.saturating_sub(now);
+        let away = self.table.couriers().map(|courier| courier.flush(delay)).collect();
+        Some(Pending::Flush(Flush { local, away, failed: false }))
+    }
+
+    fn range(&mut self, interval: &Interval<'_>, now: Seconds) -> Option<Self::Pending> {
+        self.local.range(interval, now).map(Pending::Local)
+    }
+
+    fn checkpoint(&mut self) -> Option<Self::Pending> {
+        self.local.checkpoint().map(Pending::Local)
+    }
+}
+
+impl<S, E> fmt::Debug for Session<S, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
+}
+
+/// An answer to come. Once it has given it, it must not be polled again.
+#[derive(Debug)]
+pub enum Pending<P> {
+    /// Of this node.
+    Local(P),
+    /// Of another.
+    Away(Awaited),
+    /// Of all of them.
+    Flush(Flush<P>),
+}
+
+/// What comes of a flush, which every node does by itself.
+#[derive(Debug)]
+pub struct Flush<P> {
+    local: Option<P>,
+    away: Vec<Awaited>,
+    failed: bool,
+}
+
+impl<P: Future<Output = Outcome<'static>> + Unpin> Future for Pending<P> {
+    type Output = Outcome<'static>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Local(pending) => Pin::new(pending).poll(context),
+            Self::Away(awaited) => Pin::new(awaited).poll(context),
+            Self::Flush(flush) => flush.poll(context),
+        }
+    }
+}
+
+impl<P: Future<Output = Outcome<'static>> + Unpin> Flush<P> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Outcome<'static>> {
+        let mut take = |poll: Poll<Outcome<'_>>| {
+            if let Poll::Ready(outcome) = &poll {
+                self.failed |= outcome.is_failure();
+            }
+            poll.is_pending()
+        };
+        self.away.retain_mut(|awaited| take(Pin::new(awaited).poll(context)));
+        self.local.take_if(|pending| !take(Pin::new(pending).poll(context)));
+        if !self.away.is_empty() || self.local.is_some() {
+            return Poll::Pending;
+        }
+        Poll::Ready(if self.failed { Outcome::Failed(failure::PARTLY) } else { Outcome::Deleted })
+    }
+}

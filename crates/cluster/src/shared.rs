@@ -1,0 +1,47 @@
+//! What the threads of one node share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ahash::HashMap;
+use larder_peer::Credentials;
+use larder_protocol::Seconds;
+use parking_lot::Mutex;
+use tracing::warn;
+
+use crate::counters::Counters;
+use crate::member::Member;
+
+/// What the threads of one node share.
+#[derive(Debug)]
+pub(crate) struct Shared<E> {
+    pub(crate) engine: Arc<E>,
+    /// This node's name.
+    pub(crate) name: Arc<str>,
+    pub(crate) credentials: Credentials,
+    /// Of the connections that commands go over.
+    pub(crate) link: larder_peer::Settings,
+    /// How long another node may take to answer.
+    pub(crate) timeout: Duration,
+    /// For how many seconds what is stored at a stand-in lives.
+    pub(crate) gutter: Seconds,
+    pub(crate) clock: fn() -> Seconds,
+    pub(crate) counters: Counters,
+    /// When it was last said of which node that it does not answer.
+    pub(crate) told: Mutex<HashMap<Arc<str>, Instant>>,
+}
+
+impl<E> Shared<E> {
+    /// Says that the keys of a member go to others: one worker says it for all.
+    pub(crate) fn tell_out(&self, member: &Member, why: &str) {
+        self.counters.lost.add(1);
+        let now = Instant::now();
+        let last = self.told.lock().insert(Arc::clone(&member.name), now);
+        if last.is_none_or(|last| now.duration_since(last) >= SILENCE) {
+            warn!("{} does not answer, its keys go to others meanwhile: {why}", member.name);
+        }
+    }
+}
+
+/// For so long the same is not said again.
+const SILENCE: Duration = Duration::from_secs(10);
