@@ -12,6 +12,10 @@ pub(crate) const COMMANDS: u8 = 16;
 pub(crate) const FLUSH: u8 = 17;
 /// Asks for a sign of life.
 pub(crate) const PING: u8 = 18;
+/// Asks for keys to be forgotten.
+pub(crate) const FORGET: u8 = 19;
+/// Asks how many items there are.
+pub(crate) const ITEMS: u8 = 20;
 
 /// A command as it goes to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -121,6 +125,42 @@ pub(crate) fn read_flush(body: &[u8]) -> Option<Seconds> {
     rest.try_into().ok().map(Seconds::from_le_bytes)
 }
 
+/// A call to forget keys, of up to 255 bytes.
+pub(crate) fn forget<'k>(keys: impl Iterator<Item = &'k [u8]>) -> Bytes {
+    let mut body = vec![VERSION];
+    for key in keys {
+        if let Ok(len) = u8::try_from(key.len()) {
+            body.push(len);
+            body.extend_from_slice(key);
+        }
+    }
+    body.into()
+}
+
+/// The keys to forget, until the first that makes no sense. `None` if none do to this version.
+pub(crate) fn read_forget(body: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let ([VERSION], mut rest) = body.split_first_chunk()? else { return None };
+    Some(std::iter::from_fn(move || {
+        let (len, behind) = rest.split_first()?;
+        let (key, behind) = behind.split_at_checked(usize::from(*len))?;
+        rest = behind;
+        Some(key)
+    }))
+}
+
+/// How many items there are.
+pub(crate) fn items(count: u64) -> Bytes {
+    let mut body = vec![VERSION];
+    body.extend_from_slice(&count.to_le_bytes());
+    body.into()
+}
+
+/// How many items there are. `None` if that makes no sense to this version.
+pub(crate) fn read_items(body: &[u8]) -> Option<u64> {
+    let ([VERSION], rest) = body.split_first_chunk()? else { return None };
+    rest.try_into().ok().map(u64::from_le_bytes)
+}
+
 const VERSION: u8 = 1;
 /// The bytes before commands or outcomes.
 const HEADER: usize = 5;
@@ -153,6 +193,14 @@ mod tests {
         assert!(read(&body[..body.len() - 1]).unwrap().1.last().unwrap().is_none());
         assert_eq!((&flush(258)[..], read_flush(&flush(258))), (&[1, 2, 1, 0, 0][..], Some(258)));
         assert!(read_flush(&[2, 0, 0, 0, 0]).is_none() && read_flush(&[1]).is_none());
+        let keys = [&b"a"[..], b"bc"];
+        let body = forget(keys.into_iter());
+        assert_eq!(body, b"\x01\x01a\x02bc"[..]);
+        assert_eq!(read_forget(&body).unwrap().collect::<Vec<_>>(), keys);
+        assert_eq!(read_forget(&body[..5]).unwrap().count(), 1);
+        assert!(read_forget(&[2]).is_none());
+        assert_eq!(items(258), [1, 2, 1, 0, 0, 0, 0, 0, 0][..]);
+        assert_eq!((read_items(&items(258)), read_items(&[1, 0])), (Some(258), None));
     }
 
     #[test]

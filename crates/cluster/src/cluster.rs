@@ -3,6 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use larder_peer::{BadCredentials, Credentials, PeerId, Secret};
@@ -14,8 +15,13 @@ use tokio::sync::watch;
 
 use crate::counters::Counters;
 use crate::engine::Engine;
+use crate::fetching::Fetching;
+use crate::hints::Hints;
+use crate::keeper;
+use crate::links::Links;
 use crate::member::Member;
 use crate::membership::{Membership, MembershipSettings};
+use crate::places::Places;
 use crate::report;
 use crate::service::Service;
 use crate::shared::Shared;
@@ -34,6 +40,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// For how many seconds what is stored at a stand-in lives: 1 to 2,592,000.
     pub gutter: Seconds,
+    /// How long it asks others, once it has come, for items that were theirs and are its now.
+    pub warm_up: Duration,
     /// The longest value, in bytes.
     pub max_value: usize,
     /// Threads that answer other nodes.
@@ -74,6 +82,14 @@ impl<E: Engine> Cluster<E> {
             max_bytes: longest.max(defaults.max_bytes),
             ..defaults.clone()
         };
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(settings.threads.max(1))
+            .thread_name("peers")
+            .enable_all()
+            .build()?;
+        listener.set_nonblocking(true)?;
+        let (stop, mut stopped) = watch::channel(false);
+        let entered = runtime.enter();
         let shared = Arc::new(Shared {
             engine,
             name: Arc::clone(&me.name),
@@ -83,16 +99,14 @@ impl<E: Engine> Cluster<E> {
             gutter: settings.gutter,
             clock: settings.clock,
             counters: Counters::default(),
+            places: Mutex::new(Arc::new(Places::alone(&me.name))),
+            settled: AtomicBool::new(true),
+            warm_up: settings.warm_up,
+            hints: Hints::default(),
+            fetching: Fetching::default(),
+            links: Links::new(credentials.clone(), link.clone()),
             told: Mutex::default(),
         });
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(settings.threads.max(1))
-            .thread_name("peers")
-            .enable_all()
-            .build()?;
-        listener.set_nonblocking(true)?;
-        let (stop, mut stopped) = watch::channel(false);
-        let entered = runtime.enter();
         let seeds = MembershipSettings { seeds: settings.seeds, links: defaults.clone() };
         let membership = Membership::start(me, credentials.clone(), seeds);
         let service = Arc::new(Service::new(Arc::clone(&shared), Arc::clone(&membership)));
@@ -101,8 +115,10 @@ impl<E: Engine> Cluster<E> {
             // Who would stop it is gone: that is as good.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         }));
-        drop(entered);
         runtime.block_on(membership.joined());
+        runtime.spawn(keeper::follow(Arc::clone(&shared), membership.views()));
+        runtime.spawn(keeper::deliver(Arc::clone(&shared)));
+        drop(entered);
         Ok(Arc::new(Self { shared, membership, stop, runtime: Mutex::new(Some(runtime)) }))
     }
 
@@ -113,7 +129,8 @@ impl<E: Engine> Cluster<E> {
 
     /// `stats cluster`.
     pub(crate) fn report(&self, emit: &mut dyn FnMut(&str, &str)) {
-        report::tell(&self.membership, &self.shared.counters, emit);
+        let Shared { counters, hints, .. } = &*self.shared;
+        report::tell(&self.membership, counters, hints, emit);
     }
 
     /// The nodes that clients may ask.

@@ -33,13 +33,21 @@ pub(crate) struct Counters {
     pub(crate) answered: Count,
     /// Calls in which they came.
     pub(crate) calls: Count,
+    /// Items that this node lacked and has from who had them before.
+    pub(crate) fetched: Count,
+    /// Keys that others were told to forget.
+    pub(crate) hinted: Count,
+    /// Items that were here and are others' now.
+    pub(crate) given_up: Count,
     /// How often a worker found that a node does not answer.
     pub(crate) lost: Count,
 }
 
 impl Counters {
     pub(crate) fn reset(&self) {
-        let Self { forwarded, stood_in, failed, answered, calls, lost } = self;
-        [forwarded, stood_in, failed, answered, calls, lost].into_iter().for_each(Count::reset);
+        let Self { forwarded, stood_in, failed, answered, calls, fetched, hinted, given_up, lost } =
+            self;
+        let all = [forwarded, stood_in, failed, answered, calls, fetched, hinted, given_up, lost];
+        all.into_iter().for_each(Count::reset);
     }
 }

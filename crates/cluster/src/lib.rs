@@ -10,6 +10,9 @@
 //! - `call`, `service`: what nodes ask each other to do, as bytes, and who does it
 //! - `stand_in`: what is done differently for a node that cannot be reached
 //! - `report`: `stats cluster`
+//! - `places`, `past`: who may have a key besides whose it is, since nodes come and go
+//! - `hints`, `fetching`: what others are to forget; what is asked for where it may be
+//! - `keeper`, `links`: what a node does of itself, and the connections it does that over
 //! - `shared`, `counters`, `failure`: what the threads of a node share, count, and tell clients
 //!
 //! # What nodes say to each other
@@ -31,6 +34,8 @@
 //! | 16, commands | 4 bytes: for how many seconds what is stored lives at most, since the node stands in for another, or 0; then commands, each a key and an [operation](larder_protocol::Op) in postcard | 1, 4 bytes: the time there, then outcomes |
 //! | 17, flush | 4 bytes: in how many seconds | none |
 //! | 18, sign of life | none, not even a version | none |
+//! | 19, forget | keys, each a byte with its length and so many bytes | none |
+//! | 20, items | none, not even a version | 8 bytes: how many there are |
 mod answers;
 mod backend;
 mod call;
@@ -39,8 +44,14 @@ mod counters;
 mod courier;
 mod engine;
 mod failure;
+mod fetching;
+mod hints;
+mod keeper;
+mod links;
 mod member;
 mod membership;
+mod past;
+mod places;
 mod report;
 mod service;
 mod session;

@@ -3,10 +3,16 @@
 use std::fmt::Display;
 
 use crate::counters::Counters;
+use crate::hints::Hints;
 use crate::membership::{Membership, PeerReport, PeerState};
 
 /// Tells who is of the cluster, which part of the keys each has, and what nodes do for each other.
-pub(crate) fn tell(membership: &Membership, counters: &Counters, emit: &mut dyn FnMut(&str, &str)) {
+pub(crate) fn tell(
+    membership: &Membership,
+    counters: &Counters,
+    hints: &Hints,
+    emit: &mut dyn FnMut(&str, &str),
+) {
     let mut stat = |name: &str, value: &dyn Display| emit(name, &value.to_string());
     let (view, peers) = (membership.view(), membership.peers());
     stat("version", &view.version);
@@ -14,13 +20,20 @@ pub(crate) fn tell(membership: &Membership, counters: &Counters, emit: &mut dyn 
     // What an operator would else have to guess.
     stat("stats_cover", &"this node");
     stat("flush_all_covers", &"all members");
-    let Counters { forwarded, stood_in, failed, answered, calls, lost } = counters;
+    let Counters { forwarded, stood_in, failed, answered, calls, fetched, hinted, given_up, lost } =
+        counters;
     stat("forwarded", &forwarded.get());
     stat("stood_in", &stood_in.get());
     stat("not_done", &failed.get());
     stat("answered", &answered.get());
     stat("answered_calls", &calls.get());
     stat("found_silent", &lost.get());
+    stat("fetched", &fetched.get());
+    stat("given_up", &given_up.get());
+    stat("hints_told", &hinted.get());
+    let (keys, all) = hints.count();
+    stat("hints_owed", &keys);
+    stat("hints_owed_all", &all);
     for (number, PeerReport { member, state, round_trip }) in peers.iter().enumerate() {
         let mut stat = |name: &str, value: &dyn Display| stat(&format!("{number}:{name}"), value);
         stat("name", &member.name);

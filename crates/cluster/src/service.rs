@@ -1,15 +1,15 @@
 //! What other nodes ask of this one.
 
-use std::future::ready;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use larder_peer::{Handler, PeerId, Refusal};
 use larder_protocol::{MAX_KEY_LEN, Op, Outcome, Seconds, Value, told};
 
-use crate::call::{self, Asked, COMMANDS, FLUSH, PING};
+use crate::call::{self, Asked, COMMANDS, FLUSH, FORGET, ITEMS, PING};
 use crate::engine::Engine;
 use crate::failure;
+use crate::fetching::Lacking;
 use crate::membership::Membership;
 use crate::shared::Shared;
 use crate::stand_in::bounded;
@@ -35,10 +35,19 @@ impl<E: Engine> Handler for Service<E> {
         kind: u8,
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
-        ready(match self.shared.answer(kind, &body) {
-            Some(answer) => answer,
-            None => self.membership.hear(&peer, kind, &body),
-        })
+        let shared = Arc::clone(&self.shared);
+        let lacking = if kind == COMMANDS { shared.lacking(&body) } else { Lacking::default() };
+        let at_hand = lacking.is_empty().then(|| {
+            let answer = shared.answer(kind, &body);
+            answer.unwrap_or_else(|| self.membership.hear(&peer, kind, &body))
+        });
+        async move {
+            if let Some(answer) = at_hand {
+                return answer;
+            }
+            shared.fetch(lacking).await;
+            shared.carry_out(&body).ok_or_else(senseless)
+        }
     }
 }
 
@@ -51,17 +60,32 @@ impl<E: Engine> Shared<E> {
                 let now = (self.clock)();
                 let at = if delay == 0 { 0 } else { now.saturating_add(delay) };
                 self.engine.flush_all(at, now);
+                self.owe_flush();
                 Bytes::new()
             }),
             PING => Some(Bytes::new()),
+            FORGET => call::read_forget(body).map(|keys| {
+                let now = (self.clock)();
+                keys.for_each(|key| self.engine.forget(key, now));
+                Bytes::new()
+            }),
+            ITEMS => Some(call::items(self.engine.items())),
             _ => return None,
         };
-        Some(answer.ok_or_else(|| Refusal("this version knows no such call".to_owned())))
+        Some(answer.ok_or_else(senseless))
+    }
+
+    /// All is forgotten: also by who is not there to hear it.
+    pub(crate) fn owe_flush(&self) {
+        for gone in self.places().gone() {
+            self.hints.note_everything(&gone.name);
+        }
     }
 
     /// Does commands, in their order. What makes no sense is not answered, nor is what follows it.
-    fn carry_out(&self, body: &[u8]) -> Option<Bytes> {
+    pub(crate) fn carry_out(&self, body: &[u8]) -> Option<Bytes> {
         let (lives, commands) = call::read(body)?;
+        let places = (lives.is_some() || !self.is_settled()).then(|| self.places());
         let now = (self.clock)();
         let mut answer = call::begin_answer(now);
         let mut done = 0;
@@ -79,6 +103,11 @@ impl<E: Engine> Shared<E> {
                 told::write(&Outcome::Failed(why), answer, failure::number)?
             } else {
                 let op = lives.map_or(op, |lives| bounded(&op, lives, now));
+                if let Some(places) = &places
+                    && !op.reads_only()
+                {
+                    self.will_change(places, key);
+                }
                 self.execute_into(key, &op, now, answer)?
             };
         }
@@ -108,6 +137,10 @@ impl<E: Engine> Shared<E> {
             None => written,
         }
     }
+}
+
+fn senseless() -> Refusal {
+    Refusal("this version knows no such call".to_owned())
 }
 
 /// Bytes of answers after which fetches are to be asked again.

@@ -9,7 +9,7 @@ use larder_protocol::{Delete, Interval, Op, Outcome, Seconds};
 use larder_server::Session as Served;
 
 use crate::answers::Awaited;
-use crate::call::Asked;
+use crate::call::{self, Asked};
 use crate::engine::Engine;
 use crate::failure;
 use crate::stand_in::bounded;
@@ -29,6 +29,45 @@ impl<S, E: Engine> Session<S, E> {
     pub(crate) fn new(local: S, worker: Arc<Worker<E>>) -> Self {
         let (version, table) = (worker.version(), worker.table());
         Self { local, worker, table, version }
+    }
+
+    /// Does what another node may have to know of, or to be asked for first.
+    fn execute_here<R>(
+        &mut self,
+        key: &[u8],
+        op: &Op<'_>,
+        landed: Option<S::Landing>,
+        lives: Option<Seconds>,
+        now: Seconds,
+        respond: R,
+    ) -> Option<Pending<S::Pending>>
+    where
+        S: Served,
+        R: FnOnce(Outcome<'_>),
+    {
+        let shared = self.worker.shared();
+        if lives.is_some() {
+            shared.counters.stood_in.add(1);
+        }
+        let op = lives.map_or(*op, |lives| bounded(op, lives, now));
+        let (asked, places) = (Asked { key, op }, shared.places());
+        if landed.is_none()
+            && let Some(source) = shared.lacks(&places, &asked, now)
+            && let Some(body) = call::push(&asked, call::begin(lives))
+        {
+            let (shared, source, key) = (Arc::clone(shared), Arc::clone(source), key.into());
+            return Some(Pending::Fetched(Box::pin(async move {
+                shared.fetch_from(source, vec![key]).await;
+                let answer = shared.carry_out(&body);
+                let outcomes = answer.and_then(|body| call::read_answer(&body, 1, now));
+                let outcome = outcomes.and_then(|mut outcomes| outcomes.pop());
+                outcome.unwrap_or(Outcome::Failed(failure::UNKNOWN))
+            })));
+        }
+        if !op.reads_only() {
+            shared.will_change(&places, key);
+        }
+        self.local.execute(key, &op, landed, now, respond).map(Pending::Local)
     }
 
     /// Goes by the worker's table.
@@ -77,13 +116,11 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
         let route = if landed.is_some() { Route::Here(None) } else { self.table.route(key) };
         let counters = &self.worker.shared().counters;
         match route {
-            Route::Here(None) => {
-                self.local.execute(key, op, landed, now, respond).map(Pending::Local)
-            }
-            Route::Here(Some(lives)) => {
-                counters.stood_in.add(1);
-                let op = bounded(op, lives, now);
-                self.local.execute(key, &op, landed, now, respond).map(Pending::Local)
+            Route::Here(lives) => {
+                if lives.is_none() && self.worker.shared().is_settled() {
+                    return self.local.execute(key, op, landed, now, respond).map(Pending::Local);
+                }
+                self.execute_here(key, op, landed, lives, now, respond)
             }
             Route::Away(courier, lives) => {
                 let counter =
@@ -126,6 +163,7 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
         }
         // Their clocks may not say what ours does.
         let delay = at.saturating_sub(now);
+        self.worker.shared().owe_flush();
         let away = self.table.couriers().map(|courier| courier.flush(delay)).collect();
         Some(Pending::Flush(Flush { local, away, failed: false }))
     }
@@ -146,14 +184,21 @@ impl<S, E> fmt::Debug for Session<S, E> {
 }
 
 /// An answer to come. Once it has given it, it must not be polled again.
-#[derive(Debug)]
 pub enum Pending<P> {
     /// Of this node.
     Local(P),
     /// Of another.
     Away(Awaited),
+    /// Of this node, once it has asked another for the item.
+    Fetched(Pin<Box<dyn Future<Output = Outcome<'static>> + Send>>),
     /// Of all of them.
     Flush(Flush<P>),
+}
+
+impl<P> fmt::Debug for Pending<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").finish_non_exhaustive()
+    }
 }
 
 /// What comes of a flush, which every node does by itself.
@@ -171,6 +216,7 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Future for Pending<P> {
         match self.get_mut() {
             Self::Local(pending) => Pin::new(pending).poll(context),
             Self::Away(awaited) => Pin::new(awaited).poll(context),
+            Self::Fetched(outcome) => outcome.as_mut().poll(context),
             Self::Flush(flush) => flush.poll(context),
         }
     }

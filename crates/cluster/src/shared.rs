@@ -1,6 +1,7 @@
 //! What the threads of one node share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
@@ -10,7 +11,11 @@ use parking_lot::Mutex;
 use tracing::warn;
 
 use crate::counters::Counters;
+use crate::fetching::Fetching;
+use crate::hints::Hints;
+use crate::links::Links;
 use crate::member::Member;
+use crate::places::Places;
 
 /// What the threads of one node share.
 #[derive(Debug)]
@@ -27,11 +32,36 @@ pub(crate) struct Shared<E> {
     pub(crate) gutter: Seconds,
     pub(crate) clock: fn() -> Seconds,
     pub(crate) counters: Counters,
+    /// Who may have a key besides whose it is.
+    pub(crate) places: Mutex<Arc<Places>>,
+    /// Nobody else may.
+    pub(crate) settled: AtomicBool,
+    /// How long this node asks others, once it has come, for what it lacks.
+    pub(crate) warm_up: Duration,
+    pub(crate) hints: Hints,
+    pub(crate) fetching: Fetching,
+    pub(crate) links: Links,
     /// When it was last said of which node that it does not answer.
     pub(crate) told: Mutex<HashMap<Arc<str>, Instant>>,
 }
 
 impl<E> Shared<E> {
+    /// Whether a key may be nowhere but where it belongs.
+    #[inline]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn places(&self) -> Arc<Places> {
+        Arc::clone(&self.places.lock())
+    }
+
+    pub(crate) fn set_places(&self, places: Places) {
+        let settled = places.is_settled();
+        *self.places.lock() = Arc::new(places);
+        self.settled.store(settled, Ordering::Release);
+    }
+
     /// Says that the keys of a member go to others: one worker says it for all.
     pub(crate) fn tell_out(&self, member: &Member, why: &str) {
         self.counters.lost.add(1);

@@ -51,7 +51,7 @@ impl<E: Engine> Worker<E> {
         worker
     }
 
-    pub(crate) fn shared(&self) -> &Shared<E> {
+    pub(crate) fn shared(&self) -> &Arc<Shared<E>> {
         &self.shared
     }
 
@@ -109,6 +109,9 @@ impl<E: Engine> Worker<E> {
             Route::Here(lives) => {
                 let now = (self.shared.clock)();
                 let op = lives.map_or(asked.op, |lives| bounded(&asked.op, lives, now));
+                if (lives.is_some() || !self.shared.is_settled()) && !op.reads_only() {
+                    self.shared.will_change(&self.shared.places(), asked.key);
+                }
                 let mut answer = None;
                 self.shared.engine.execute(asked.key, &op, now, |outcome| {
                     answer = Some(outcome.into_owned());

@@ -14,6 +14,10 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::answers::Awaited;
 use crate::counters::Counters;
+use crate::fetching::Fetching;
+use crate::hints::Hints;
+use crate::links::Links;
+use crate::places::Places;
 
 const NOW: Seconds = 1_700_000_000;
 const GUTTER: Seconds = 10;
@@ -68,6 +72,33 @@ impl Engine for Fake {
     fn flush_all(&self, _at: Seconds, _now: Seconds) {
         self.0.lock().clear();
     }
+
+    fn items(&self) -> u64 {
+        self.0.lock().len() as u64
+    }
+
+    fn forget(&self, key: &[u8], _now: Seconds) {
+        self.0.lock().remove(key);
+    }
+
+    fn take_over(&self, key: &[u8], item: &Item<'_>, _now: Seconds) -> bool {
+        let mut items = self.0.lock();
+        let takes = !items.contains_key(key);
+        if takes {
+            let value = item.value.to_bytes().into_owned().into();
+            items.insert(key.to_vec(), (item.header, value));
+        }
+        takes
+    }
+
+    type Walk = ();
+
+    fn walk(&self) {}
+
+    fn drop_a_step(&self, (): &mut (), _: Seconds, mut keep: impl FnMut(&[u8]) -> bool) -> bool {
+        self.0.lock().retain(|key, _| keep(key));
+        false
+    }
 }
 
 fn credentials(name: &str, run: u64) -> Credentials {
@@ -76,15 +107,22 @@ fn credentials(name: &str, run: u64) -> Credentials {
 }
 
 fn shared(name: &str, run: u64) -> Arc<Shared<Fake>> {
+    let link = larder_peer::Settings::default();
     Arc::new(Shared {
         engine: Arc::default(),
         name: name.into(),
         credentials: credentials(name, run),
-        link: larder_peer::Settings::default(),
+        link: link.clone(),
         timeout: Duration::from_millis(300),
         gutter: GUTTER,
         clock,
         counters: Counters::default(),
+        places: Mutex::new(Arc::new(Places::alone(&name.into()))),
+        settled: AtomicBool::new(true),
+        warm_up: Duration::from_mins(1),
+        hints: Hints::default(),
+        fetching: Fetching::default(),
+        links: Links::new(credentials(name, run), link),
         told: Mutex::default(),
     })
 }

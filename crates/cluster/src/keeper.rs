@@ -1,0 +1,179 @@
+//! What a node does of itself: it follows who is there, tells others what to forget, and gives up what is
+//! another's.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until};
+use tracing::{info, warn};
+
+use crate::call;
+use crate::engine::Engine;
+use crate::hints::Due;
+use crate::member::Member;
+use crate::past::{News, Past, Unwitnessed};
+use crate::shared::Shared;
+use crate::view::View;
+
+/// Follows who is there.
+pub(crate) async fn follow<E: Engine>(
+    shared: Arc<Shared<E>>,
+    mut views: watch::Receiver<Arc<View>>,
+) {
+    let view = Arc::clone(&views.borrow_and_update());
+    let mut past = Past::new(Arc::clone(&shared.name), view, shared.warm_up, Instant::now());
+    shared.set_places(past.places());
+    // What is another's in a node that was started with items was put there before that other came.
+    let mut sweep = (shared.engine.items() > 0).then(Instant::now);
+    let mut asked: FuturesUnordered<_> = past
+        .view()
+        .members
+        .iter()
+        .filter(|member| member.name != shared.name)
+        .map(|member| has_nothing(&shared, Arc::clone(member)))
+        .collect();
+    let mut doubts: Vec<(Instant, Unwitnessed)> = Vec::new();
+    loop {
+        let due = past.next_due().into_iter().chain(sweep);
+        let due = due.chain(doubts.iter().map(|(at, _)| *at)).min();
+        let due = async {
+            match due {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = views.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let view = Arc::clone(&views.borrow_and_update());
+                shared.links.keep(&view);
+                let now = Instant::now();
+                let News { came, returned, unwitnessed } = past.see(view, now);
+                doubts.extend(unwitnessed.into_iter().map(|one| (now + DOUBT, one)));
+                if came {
+                    // Whoever has come asks here meanwhile.
+                    sweep = Some(sweep.unwrap_or_else(Instant::now).max(now + shared.warm_up + SLACK));
+                }
+                if returned {
+                    sweep = Some(now);
+                }
+                shared.hints.wake.notify_one();
+            }
+            Some(name) = asked.next(), if !asked.is_empty() => {
+                if let Some(name) = name {
+                    past.has_nothing(&name);
+                }
+            }
+            () = due => {}
+        }
+        let now = Instant::now();
+        for name in past.forget(now) {
+            shared.hints.forgive(&name);
+        }
+        for (_, doubt) in doubts.extract_if(.., |(at, _)| *at <= now) {
+            if past.is_unwitnessed(&doubt) {
+                warn!(
+                    "{} is back while others are gone that would know what it has to forget: it forgets all",
+                    doubt.name
+                );
+                shared.hints.note_everything(&doubt.name);
+            }
+        }
+        shared.set_places(past.places());
+        if sweep.take_if(|at| *at <= now).is_some() {
+            tokio::spawn(give_up(Arc::clone(&shared), Arc::clone(past.view())));
+        }
+    }
+}
+
+/// The name of a member, if it says that it has no items.
+async fn has_nothing<E: Engine>(shared: &Shared<E>, member: Arc<Member>) -> Option<Arc<str>> {
+    let deadline = tokio::time::Instant::now() + ASK;
+    let answer = shared.links.to(&member).call(call::ITEMS, Bytes::new(), deadline).await;
+    (call::read_items(&answer.ok()?) == Some(0)).then(|| Arc::clone(&member.name))
+}
+
+/// Gives up items that are not this node's, a step at a time.
+async fn give_up<E: Engine>(shared: Arc<Shared<E>>, view: Arc<View>) {
+    let mut walk = shared.engine.walk();
+    let mut dropped = 0;
+    loop {
+        let began = Instant::now();
+        let keep = |key: &[u8]| {
+            let owner = view.owner(key).and_then(|place| view.members.get(place));
+            let keeps = owner.is_none_or(|owner| owner.name == shared.name);
+            dropped += u64::from(!keeps);
+            keeps
+        };
+        let more = shared.engine.drop_a_step(&mut walk, (shared.clock)(), keep);
+        // Later views have sweeps of their own.
+        if !more || !Arc::ptr_eq(&shared.places().view, &view) {
+            break;
+        }
+        // At most a tenth of one processor.
+        sleep((began.elapsed() * 9).max(Duration::from_millis(1))).await;
+    }
+    shared.counters.given_up.add(dropped);
+    if dropped > 0 {
+        info!(items = dropped, "gave up items that are others' now");
+    }
+}
+
+/// Tells others what they are to forget.
+pub(crate) async fn deliver<E: Engine>(shared: Arc<Shared<E>>) {
+    loop {
+        let view = Arc::clone(&shared.places().view);
+        let names = shared.hints.names();
+        let there = view.members.iter().filter(|member| names.contains(&member.name));
+        let telling = there.map(|member| tell(&shared, member));
+        let told = futures_util::future::join_all(telling).await;
+        if told.contains(&true) {
+            continue;
+        }
+        // Who was not reached is tried again before long.
+        let owed = !told.is_empty();
+        let again = async { if owed { sleep(AGAIN).await } else { std::future::pending().await } };
+        tokio::select! {
+            () = shared.hints.wake.notified() => {}
+            () = again => {}
+        }
+    }
+}
+
+/// Tells a member some of what it is to forget; `false` if it was not told anything.
+async fn tell<E: Engine>(shared: &Shared<E>, member: &Arc<Member>) -> bool {
+    let Some(due) = shared.hints.due(&member.name) else { return false };
+    let (kind, body) = match &due {
+        Due::Everything(_) => (call::FLUSH, call::flush(0)),
+        Due::Keys(keys) => (call::FORGET, call::forget(keys.iter().map(|(key, _)| &**key))),
+    };
+    let deadline = tokio::time::Instant::now() + TELL;
+    let told = shared.links.to(member).call(kind, body, deadline).await.is_ok();
+    if told {
+        shared.hints.settle(&member.name, &due);
+        let keys = if let Due::Keys(keys) = &due { keys.len() } else { 0 };
+        shared.counters.hinted.add(keys as u64);
+    }
+    told
+}
+
+/// How long others have to say what they have.
+const ASK: Duration = Duration::from_secs(10);
+
+/// How long a member has to forget.
+const TELL: Duration = Duration::from_secs(2);
+
+/// After so long a member that was not reached is told again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// How much later than the others think that they have asked for all they want, items are given up.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// For so long witnesses may come back one after the other.
+const DOUBT: Duration = Duration::from_secs(5);

@@ -1,0 +1,191 @@
+//! Who may have a key besides the node that it belongs to.
+
+use std::sync::Arc;
+
+use crate::member::Member;
+use crate::view::View;
+
+/// Who may have a key besides the node that it belongs to, as far as this node knows.
+#[derive(Debug)]
+pub(crate) struct Places {
+    name: Arc<str>,
+    pub(crate) view: Arc<View>,
+    /// As if nobody who has gone of late had gone, or was about to.
+    whole: Option<View>,
+    /// What the others had when this node came, by their places in the view; nothing once that is long ago.
+    before: Option<Vec<Before>>,
+}
+
+/// What a member had when this node came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Items, some of which are this node's now.
+    Items,
+    Nothing,
+    /// It came later.
+    Later,
+}
+
+impl Places {
+    /// Those of a node of that name that knows of no other.
+    pub(crate) fn alone(name: &Arc<str>) -> Self {
+        Self { name: Arc::clone(name), view: Arc::default(), whole: None, before: None }
+    }
+
+    /// Those of the node of that name. `gone` are those who have gone of late.
+    pub(crate) fn new(
+        name: Arc<str>,
+        view: Arc<View>,
+        gone: &[Arc<Member>],
+        before: Option<Vec<Before>>,
+    ) -> Self {
+        let is_leaving = |member: &Arc<Member>| member.leaving && member.name != name;
+        let whole = (!gone.is_empty() || view.members.iter().any(is_leaving)).then(|| {
+            let stays = |member: &Arc<Member>| {
+                let mut member = Arc::clone(member);
+                if member.leaving {
+                    Arc::make_mut(&mut member).leaving = false;
+                }
+                member
+            };
+            View::new(view.version, view.members.iter().chain(gone).map(stays).collect())
+        });
+        let before = before.filter(|before| before.contains(&Before::Items));
+        Self { name, view, whole, before }
+    }
+
+    /// Whether there is never anybody but the owner.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.whole.is_none() && self.before.is_none()
+    }
+
+    /// Who is to forget a key when this node changes it.
+    pub(crate) fn others(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Member>> {
+        let owner = self.view.owner(key).and_then(|place| self.view.members.get(place));
+        let is_mine = owner.is_some_and(|owner| owner.name == self.name);
+        let whole = self.whole.as_ref().and_then(|whole| whole.members.get(whole.owner(key)?));
+        let whole = whole.filter(|member| owner.is_none_or(|owner| owner.name != member.name));
+        let before = if is_mine { self.before(key) } else { None };
+        let before = before.filter(|member| whole.is_none_or(|whole| whole.name != member.name));
+        let all = [owner, whole, before].into_iter().flatten();
+        all.filter(|member| member.name != self.name)
+    }
+
+    /// Who has gone of late.
+    pub(crate) fn gone(&self) -> impl Iterator<Item = &Arc<Member>> {
+        let whole = self.whole.iter().flat_map(|whole| &whole.members);
+        whole.filter(|member| !self.view.members.iter().any(|other| other.name == member.name))
+    }
+
+    /// Who may have what this node lacks though the key belongs to it.
+    pub(crate) fn source(&self, key: &[u8]) -> Option<&Arc<Member>> {
+        let owner = self.view.members.get(self.view.owner(key)?)?;
+        if owner.name != self.name {
+            return None;
+        }
+        let leaving = self.whole.as_ref().and_then(|whole| {
+            let member = whole.members.get(whole.owner(key)?)?;
+            self.view.members.iter().find(|other| other.leaving && other.name == member.name)
+        });
+        leaving.or_else(|| self.before(key))
+    }
+
+    /// Who owned a key of this node before it came, if it had any items then.
+    fn before(&self, key: &[u8]) -> Option<&Arc<Member>> {
+        let before = self.before.as_ref()?;
+        let is_other = |place: &usize| {
+            self.view.members.get(*place).is_some_and(|member| member.name != self.name)
+        };
+        let place = self
+            .view
+            .candidates(key)
+            .filter(is_other)
+            .find(|place| before.get(*place).is_some_and(|before| *before != Before::Later))?;
+        let had = before.get(place).is_some_and(|before| *before == Before::Items);
+        self.view.members.get(place).filter(|_| had)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, leaving: bool) -> Arc<Member> {
+        Arc::new(Member {
+            name: name.into(),
+            run: 1,
+            client_address: name.into(),
+            peer_address: name.into(),
+            weight: 1,
+            zone: "".into(),
+            leaving,
+        })
+    }
+
+    fn view(members: &[&str]) -> View {
+        View::new(1, members.iter().map(|name| member(name, false)).collect())
+    }
+
+    fn owner(view: &View, key: &[u8]) -> Arc<str> {
+        Arc::clone(&view.members[view.owner(key).unwrap()].name)
+    }
+
+    fn keys() -> impl Iterator<Item = Vec<u8>> {
+        (0..500).map(|number| format!("key{number}").into_bytes())
+    }
+
+    fn names<'m>(members: impl Iterator<Item = &'m Arc<Member>>) -> Vec<Arc<str>> {
+        members.map(|member| Arc::clone(&member.name)).collect()
+    }
+
+    #[test]
+    fn who_has_come_asks_and_tells_who_had_its_keys_and_had_items() {
+        let all = Arc::new(view(&["a", "b", "c", "d"]));
+        // c came after this node, and d had nothing.
+        let before = vec![Before::Items, Before::Later, Before::Later, Before::Nothing];
+        let places = Places::new("b".into(), Arc::clone(&all), &[], Some(before));
+        let earlier = view(&["a", "d"]);
+        let (mut asked, mut spared) = (0, 0);
+        for key in keys() {
+            let others = names(places.others(&key));
+            let source = places.source(&key).map(|member| Arc::clone(&member.name));
+            if &*owner(&all, &key) != "b" {
+                // It only stands in for the owner, which is to forget what it has.
+                assert_eq!((others, source), (vec![owner(&all, &key)], None));
+            } else if &*owner(&earlier, &key) == "a" {
+                asked += 1;
+                assert_eq!((others, source), (vec!["a".into()], Some("a".into())));
+            } else {
+                spared += 1;
+                assert_eq!((others, source), (vec![], None));
+            }
+        }
+        assert!(asked > 20 && spared > 20, "{asked} {spared}");
+    }
+
+    #[test]
+    fn who_is_gone_is_told_and_who_is_leaving_is_asked_too() {
+        let present = vec![member("a", false), member("b", false), member("leaving", true)];
+        let present = Arc::new(View::new(1, present));
+        let gone = [member("gone", false)];
+        let places = Places::new("a".into(), Arc::clone(&present), &gone, None);
+        let whole = view(&["a", "b", "leaving", "gone"]);
+        let mut seen = [0; 3];
+        for key in keys().filter(|key| &*owner(&present, key) == "a") {
+            let others = names(places.others(&key));
+            let source = places.source(&key).map(|member| Arc::clone(&member.name));
+            let (kind, told, asked) = match &*owner(&whole, &key) {
+                "a" => (0, vec![], None),
+                "gone" => (1, vec!["gone".into()], None),
+                "leaving" => (2, vec!["leaving".into()], Some("leaving".into())),
+                other => panic!("{other}"),
+            };
+            seen[kind] += 1;
+            assert_eq!((others, source), (told, asked));
+        }
+        assert!(seen.iter().all(|seen| *seen > 20), "{seen:?}");
+        assert!(!places.is_settled());
+        assert!(Places::new("a".into(), present, &[], None).whole.is_some());
+        assert!(Places::new("a".into(), Arc::new(view(&["a", "b"])), &[], None).is_settled());
+    }
+}
