@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::node::{absolute, given, integer, path};
-use super::{PEER_PORT, Setting};
+use super::{Setting, Tier};
 use crate::failure::Failure;
 use crate::flags::UpFlags;
 
@@ -30,7 +30,7 @@ impl UpConfig {
         let store_ports =
             ports("--store-port", flags.store_port.unwrap_or(21201), stores, &[&cache_ports])?;
         let others = [&cache_ports[..], &store_ports];
-        let first = flags.peer_port.unwrap_or(PEER_PORT.into());
+        let first = flags.peer_port.unwrap_or(Tier::Store.peer_port().into());
         let peer_ports = ports("--peer-port", first, stores, &others)?;
         let data = given(flags.data.as_deref());
         Ok(Self {
