@@ -296,10 +296,13 @@ fn a_cluster_has_ports_for_its_nodes() {
     let config = up("").unwrap();
     assert_eq!(config.store_ports, [21201, 21202, 21203]);
     assert_eq!(config.peer_ports, [31201, 31202, 31203]);
+    assert_eq!(config.cache_peer_ports, [21211, 21212, 21213]);
     for (line, wanted) in [
         ("--cache-port 65534", "--cache-port 65534: 3 nodes need ports up to 65536"),
         ("--store-port 11211", "--store-port 11211: another node has 11211 of the ports 11211 to"),
         ("--peer-port 21203", "--peer-port 21203: another node has 21203"),
+        ("--peer-port 21213", "--peer-port 21213: another node has 21213"),
+        ("--cache-peer-port 21203", "--cache-peer-port 21203: another node has 21203"),
     ] {
         let failure = up(line).unwrap_err().to_string();
         assert!(failure.contains(wanted), "{failure}");
