@@ -15,6 +15,12 @@ use crate::node::{self, Node};
 
 /// Serves a cache until it is told to stop.
 pub(crate) fn run(config: &CacheConfig, notes: &[Note]) -> Result<ExitCode, Failure> {
+    if let Some(member) = &config.member {
+        let listen = &member.place.listen;
+        return Err(Failure::usage(format!(
+            "--peer-listen {listen}: no cluster of caches yet; leave it out"
+        )));
+    }
     if config.node.daemon && !config.node.role.detached {
         return node::launch();
     }

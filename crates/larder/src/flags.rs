@@ -2,17 +2,19 @@
 //!
 //! What is here is raw. [`crate::config`] resolves it with the environment and the file.
 
+mod cache;
 mod ctl;
 mod help;
-mod member;
 mod node;
+mod place;
 mod store;
 mod up;
 pub(crate) mod value;
 
+pub(crate) use cache::CacheFlags;
 pub(crate) use ctl::{CtlFlags, StoreAction, What};
 pub(crate) use help::{INTERNAL, command, complaint, nearest};
-pub(crate) use member::MemberFlags;
 pub(crate) use node::NodeFlags;
+pub(crate) use place::PlaceFlags;
 pub(crate) use store::StoreFlags;
 pub(crate) use up::UpFlags;

@@ -7,6 +7,7 @@
 //! - `cache`, `store`: an engine and a server, composed
 //! - `backend`: the engines as a server knows them
 //! - `node`: sockets, limits, user, files and signals of either
+//! - `peers`: where a node of a cluster meets the others
 //! - `bench`: a load generator
 //! - `ctl`: those who look after a cluster
 //! - `up`: a local cluster, each node a process of its own
@@ -23,6 +24,7 @@ mod failure;
 mod flags;
 mod logging;
 mod node;
+mod peers;
 mod program;
 mod store;
 mod up;

@@ -8,7 +8,7 @@ use clap::FromArgMatches;
 
 use crate::config::{self, CacheConfig, CtlConfig, Ended, Layered, StoreConfig, UpConfig};
 use crate::failure::Failure;
-use crate::flags::{self, CtlFlags, NodeFlags, StoreAction, StoreFlags, UpFlags, What};
+use crate::flags::{self, CacheFlags, CtlFlags, StoreAction, StoreFlags, UpFlags, What};
 use crate::{bench, cache, ctl, store, up};
 
 const LICENSE: &str = "Larder is licensed under either of the MIT License and the Apache License, \
@@ -43,12 +43,12 @@ fn run(mut layered: Layered) -> Result<ExitCode, Failure> {
     };
     match layered.command.as_str() {
         "cache" => {
-            let flags = raw::<NodeFlags>(&layered.matches)?;
-            if flags.license {
+            let flags = raw::<CacheFlags>(&layered.matches)?;
+            if flags.node.license {
                 return show(LICENSE);
             }
             let (config, notes) = CacheConfig::resolve(&flags, sources).map_err(within)?;
-            if flags.print_config {
+            if flags.node.print_config {
                 return print(&config.settings(), sources, &notes);
             }
             cache::run(&config, &notes).map_err(within)

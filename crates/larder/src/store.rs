@@ -5,14 +5,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use larder_store::{Entrance, Node as Member, Options, Secret, Store};
+use larder_store::{Entrance, Node as Member, Options, Store};
 use tracing::info;
 
 use crate::backend::StoreBackend;
-use crate::config::{MemberConfig, Note, PEER_PORT, StoreConfig};
+use crate::config::{Note, StoreConfig, StoreMember};
 use crate::failure::Failure;
 use crate::flags::value::{Reserve, StaleReads};
 use crate::node::{self, Node};
+use crate::peers;
 
 /// Files the engine keeps open, at most.
 const ENGINE_FILES: u64 = 1024;
@@ -61,7 +62,7 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
 }
 
 /// How old what reads see may be.
-fn stale_reads(config: &MemberConfig) -> Option<Duration> {
+fn stale_reads(config: &StoreMember) -> Option<Duration> {
     match config.stale_reads {
         StaleReads::Off => None,
         StaleReads::WithinMs(ms) => Some(Duration::from_millis(ms)),
@@ -69,14 +70,9 @@ fn stale_reads(config: &MemberConfig) -> Option<Duration> {
 }
 
 /// Where other nodes reach this one, and what it is to them.
-fn member(config: &MemberConfig) -> Result<(TcpListener, Member), Failure> {
-    let secret = Secret::load(&config.secret_file)
-        .map_err(|error| Failure::usage(format!("--cluster-secret-file: {error}")))?;
-    let listen = &config.listen;
-    let refused =
-        |error: std::io::Error| Failure::system(format!("--peer-listen {listen}: {error}"));
-    let addresses = listen.addresses(PEER_PORT).map_err(refused)?;
-    let listener = TcpListener::bind(&addresses[..]).map_err(refused)?;
+fn member(config: &StoreMember) -> Result<(TcpListener, Member), Failure> {
+    let place = &config.place;
+    let (listener, secret) = peers::listen(place)?;
     let join = config.join.clone();
     let entrance = if config.founds {
         Entrance::Found { groups: config.groups, replicas: config.replicas, unless: join }
@@ -84,12 +80,12 @@ fn member(config: &MemberConfig) -> Result<(TcpListener, Member), Failure> {
         Entrance::Join(join)
     };
     let member = Member {
-        cluster: config.cluster.clone(),
+        cluster: place.cluster.clone(),
         secret,
-        name: config.name.clone(),
-        zone: config.zone.clone(),
-        peer_address: config.peer_address.clone(),
-        client_address: config.client_address.clone(),
+        name: place.name.clone(),
+        zone: place.zone.clone(),
+        peer_address: place.peer_address.clone(),
+        client_address: place.client_address.clone(),
         entrance,
     };
     Ok((listener, member))

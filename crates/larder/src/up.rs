@@ -5,16 +5,15 @@
 
 mod child;
 mod cluster;
+mod programs;
 mod secret;
 mod summary;
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use self::child::Program;
 use self::cluster::{Cluster, Event};
 use crate::config::UpConfig;
 use crate::failure::Failure;
@@ -36,7 +35,7 @@ pub(crate) fn run(config: &UpConfig) -> Result<ExitCode, Failure> {
     });
     let _lock = lock(config)?;
     let mut cluster = Cluster::new(sender);
-    for program in programs(config)? {
+    for program in programs::all(config)? {
         cluster.start(program)?;
     }
     let mut ended = if await_ready(&mut cluster, &events)? {
@@ -52,44 +51,6 @@ pub(crate) fn run(config: &UpConfig) -> Result<ExitCode, Failure> {
     });
     summary::say("stopped");
     Ok(ended)
-}
-
-/// The nodes, the stores last, the one that founds their cluster first of these.
-fn programs(config: &UpConfig) -> Result<Vec<Program>, Failure> {
-    let logs = config.data.join("logs");
-    let memory = config.memory_limit_mb.to_string();
-    let mut programs = Vec::new();
-    for (at, port) in config.cache_ports.iter().enumerate() {
-        let name = format!("cache-{}", at + 1);
-        let args = ["cache", "--listen", "127.0.0.1", "--port", &port.to_string()]
-            .into_iter()
-            .chain(["--memory-limit", &memory])
-            .map(Into::into)
-            .collect();
-        programs.push(Program::new(name, *port, args, None, &logs)?);
-    }
-    let secret = secret::file(&config.data)?;
-    let peers: Vec<_> = config.peer_ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-    for (at, (port, peer)) in config.store_ports.iter().zip(&peers).enumerate() {
-        let name = format!("store-{}", at + 1);
-        let data = config.data.join(&name);
-        let others: Vec<_> = peers.iter().filter(|other| *other != peer).cloned().collect();
-        let mut args: Vec<OsString> = ["store", "--listen", "127.0.0.1"].map(Into::into).into();
-        let mut option = |name: &str, value: &OsStr| args.extend([name.into(), value.into()]);
-        option("--port", port.to_string().as_ref());
-        option("--data-dir", data.as_ref());
-        option("--peer-listen", peer.as_ref());
-        option("--node-name", name.as_ref());
-        option("--cluster-secret-file", secret.as_ref());
-        if !others.is_empty() {
-            option("--join", others.join(",").as_ref());
-        }
-        if at == 0 {
-            args.push("--found".into());
-        }
-        programs.push(Program::new(name, *port, args, Some(data), &logs)?);
-    }
-    Ok(programs)
 }
 
 /// Keeps a second cluster off the same data.

@@ -44,6 +44,8 @@ fn mistakes_are_one_line_that_names_them() {
         ("up --node 2", "larder: up: unknown option --node: the nearest is --nodes"),
         ("cache -o hashpwr=20", "-o hashpwr: unknown; the nearest is hashpower"),
         ("cache --config /no/such/file", "--config /no/such/file: cannot be read"),
+        ("cache --sed 10.0.0.1", "the nearest is --seed"),
+        ("cache --seed 10.0.0.1", "larder: cache: --seed: say with --peer-listen HOST:PORT where"),
     ] {
         complains(line, wanted);
     }

@@ -15,7 +15,9 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Running, Stray, Stream, ended, free_ports, is_gone, larder, until, version};
+use support::{
+    Running, Stray, Stream, converse, ended, free_ports, is_gone, larder, until, version,
+};
 
 struct Up {
     running: Running,
@@ -32,11 +34,12 @@ struct Node {
 }
 
 fn command(data: &Path, caches: u16, stores: u16) -> Command {
-    let first = free_ports(caches + 2 * stores);
-    let store = first + caches;
+    let first = free_ports(2 * (caches + stores));
+    let store = first + 2 * caches;
     larder(&format!(
-        "up --nodes {caches} --cache-port {first} --store-nodes {stores} --store-port {store} \
-         --peer-port {} --data {}",
+        "up --nodes {caches} --cache-port {first} --cache-peer-port {} --store-nodes {stores} \
+         --store-port {store} --peer-port {} --data {}",
+        first + caches,
         store + stores,
         data.display()
     ))
@@ -100,6 +103,34 @@ fn what_it_says_to_try_works() {
 }
 
 #[test]
+fn any_cache_node_serves_every_key() {
+    let up = Up::start(3);
+    let caches = &up.nodes[..3];
+    for cache in caches {
+        until(&format!("{} tells of all", cache.name), || {
+            let told = converse(&cache.address, "config get cluster\r\n");
+            caches
+                .iter()
+                .all(|of| told.contains(&of.address.replace(':', "|127.0.0.1|")))
+                .then_some(())
+        });
+    }
+    for key in 0..60 {
+        let by = &caches[key % 3].address;
+        assert_eq!(converse(by, &format!("set k{key} 0 0 2\r\n{key:02}\r\n")), "STORED\r\n");
+        for cache in caches {
+            let wanted = format!("VALUE k{key} 0 2\r\n{key:02}\r\nEND\r\n");
+            assert_eq!(
+                converse(&cache.address, &format!("get k{key}\r\n")),
+                wanted,
+                "{}",
+                cache.name
+            );
+        }
+    }
+}
+
+#[test]
 fn a_killed_node_is_named_and_can_be_started_by_hand() {
     let mut up = Up::start(2);
     let killed = &up.nodes[1];
@@ -152,12 +183,14 @@ fn a_node_that_does_not_stop_is_killed_and_named() {
 #[test]
 fn the_port_of_the_store_has_an_option_of_its_own() {
     let data = tempfile::tempdir().unwrap();
-    let first = free_ports(3);
+    let first = free_ports(4);
     let _taken = TcpListener::bind(("127.0.0.1", first + 1)).unwrap();
     let output = ended(&mut larder(&format!(
-        "up --nodes 1 --cache-port {first} --store-nodes 1 --store-port {} --peer-port {} --data {}",
+        "up --nodes 1 --cache-port {first} --store-nodes 1 --store-port {} --peer-port {} \
+         --cache-peer-port {} --data {}",
         first + 1,
         first + 2,
+        first + 3,
         data.path().display()
     )));
     assert!(output.err.contains("store-1"), "{output:?}");
@@ -167,12 +200,14 @@ fn the_port_of_the_store_has_an_option_of_its_own() {
 #[test]
 fn a_port_in_use_stops_what_was_started() {
     let data = tempfile::tempdir().unwrap();
-    let first = free_ports(4);
+    let first = free_ports(6);
     let taken = TcpListener::bind(("127.0.0.1", first + 1)).unwrap();
     let output = ended(&mut larder(&format!(
-        "up --nodes 2 --cache-port {first} --store-nodes 1 --store-port {} --peer-port {} --data {}",
+        "up --nodes 2 --cache-port {first} --store-nodes 1 --store-port {} --peer-port {} \
+         --cache-peer-port {} --data {}",
         first + 2,
         first + 3,
+        first + 4,
         data.path().display()
     )));
     let said = output.err;
@@ -185,7 +220,7 @@ fn a_port_in_use_stops_what_was_started() {
     drop(taken);
     // Each can be listened on again: no node holds it. A process that another test is just starting
     // has our own listener open until it runs its program.
-    for port in first..first + 3 {
+    for port in first..first + 6 {
         until(&format!("nothing listens on {port}"), || {
             TcpListener::bind(("127.0.0.1", port)).ok()
         });

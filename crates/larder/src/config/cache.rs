@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::node::{absolute, given, integer, least_buffer_memory_mb, path};
-use super::{NodeConfig, Note, Setting, Sources};
+use super::{CacheMember, NodeConfig, Note, Setting, Sources, cache_member};
 use crate::failure::Failure;
-use crate::flags::NodeFlags;
+use crate::flags::CacheFlags;
 
 /// memcached's port.
 const PORT: u16 = 11211;
@@ -23,16 +23,20 @@ pub(crate) struct CacheConfig {
     pub(crate) evict: bool,
     /// File that the items are in, for the next process. Default: none.
     pub(crate) memory_file: Option<PathBuf>,
+    /// Its part in a cluster. Default: none, it is alone.
+    pub(crate) member: Option<CacheMember>,
 }
 
 impl CacheConfig {
     /// Resolves `flags`, and notes what of them does nothing.
     pub(crate) fn resolve(
-        flags: &NodeFlags,
+        all: &CacheFlags,
         sources: &mut Sources,
     ) -> Result<(Self, Vec<Note>), Failure> {
+        let flags = &all.node;
         let memory_limit_mb = flags.memory_limit.unwrap_or(64);
         let (node, mut notes) = NodeConfig::resolve(flags, sources, PORT, memory_limit_mb)?;
+        let member = CacheMember::resolve(all, &node, &mut notes)?;
         if let Some(factor) = &flags.slab_growth_factor
             && !factor.parse::<f64>().is_ok_and(|factor| factor > 1.0)
         {
@@ -67,7 +71,7 @@ impl CacheConfig {
         let evict = !flags.disable_evictions;
         // A daemon leaves the working directory.
         let memory_file = given(flags.memory_file.as_deref()).map(absolute).transpose()?;
-        Ok((Self { node, memory_limit_mb, evict, memory_file }, notes))
+        Ok((Self { node, memory_limit_mb, evict, memory_file, member }, notes))
     }
 
     /// The options by their long names.
@@ -77,6 +81,7 @@ impl CacheConfig {
             ("disable-evictions", Value::Boolean(!self.evict)),
             ("memory-file", path(self.memory_file.as_deref())),
         ];
+        settings.extend(cache_member::settings(self.member.as_ref()));
         settings.extend(self.node.settings());
         settings
     }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::member::{CLUSTER, PEER_PORT, reachable};
 use super::node::{absolute, given};
+use super::place::{CLUSTER, Tier, addresses};
 use crate::failure::Failure;
 use crate::flags::CtlFlags;
 
@@ -27,13 +27,10 @@ impl CtlConfig {
                  LARDER_CLUSTER_SECRET_FILE",
             ));
         };
-        let nodes = flags.nodes.iter().flat_map(|list| list.split([',', ';']));
-        let nodes = nodes.map(str::trim).filter(|address| !address.is_empty());
-        let mut nodes = nodes
-            .map(|address| reachable("--nodes", address, PEER_PORT))
-            .collect::<Result<Vec<_>, _>>()?;
+        let port = Tier::Store.peer_port();
+        let mut nodes = addresses("--nodes", &flags.nodes, port)?;
         if nodes.is_empty() {
-            nodes.push(format!("127.0.0.1:{PEER_PORT}"));
+            nodes.push(format!("127.0.0.1:{port}"));
         }
         Ok(Self {
             nodes,

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
-use super::member;
 use super::node::{absolute, given, integer, path};
-use super::{MemberConfig, NodeConfig, Note, Setting, Sources};
+use super::{NodeConfig, Note, Setting, Sources, StoreMember, store_member};
 use crate::failure::Failure;
 use crate::flags::StoreFlags;
 use crate::flags::value::Reserve;
@@ -30,7 +29,7 @@ pub(crate) struct StoreConfig {
     /// Seconds after which the log may forget what was written; 0 for only by its size. Default: 5.
     pub(crate) checkpoint_interval_secs: u64,
     /// Its place in a cluster. Default: none, it is alone.
-    pub(crate) member: Option<MemberConfig>,
+    pub(crate) member: Option<StoreMember>,
 }
 
 impl StoreConfig {
@@ -49,7 +48,7 @@ impl StoreConfig {
             ));
         }
         let (node, mut notes) = NodeConfig::resolve(&flags.node, sources, PORT, memory_limit_mb)?;
-        let member = MemberConfig::resolve(&flags.member, &node, &mut notes)?;
+        let member = StoreMember::resolve(flags, &node, &mut notes)?;
         let state = state_directory.and_then(|list| list.split(':').next());
         let data_dir = match (given(flags.data_dir.as_deref()), state.filter(|dir| !dir.is_empty()))
         {
@@ -107,7 +106,7 @@ impl StoreConfig {
             ),
             ("checkpoint-interval", integer(self.checkpoint_interval_secs)),
         ];
-        settings.extend(member::settings(self.member.as_ref()));
+        settings.extend(store_member::settings(self.member.as_ref()));
         settings.extend(self.node.settings());
         settings
     }

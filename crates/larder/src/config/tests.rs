@@ -1,5 +1,7 @@
 //! From a command line, an environment and a file to what a command runs on.
 
+mod members;
+
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -7,8 +9,8 @@ use clap::FromArgMatches;
 
 use super::*;
 use crate::failure::Failure;
-use crate::flags::value::{Port, Reserve, StaleReads};
-use crate::flags::{INTERNAL, NodeFlags, StoreFlags, UpFlags, command};
+use crate::flags::value::{Port, Reserve};
+use crate::flags::{CacheFlags, INTERNAL, StoreFlags, UpFlags, command};
 
 /// Options that are taken into others, or into nothing.
 const UNSETTLED: [&str; 19] = [
@@ -43,7 +45,7 @@ fn layers(line: &str) -> Result<Layered, Failure> {
 
 fn cache(line: &str) -> Result<(CacheConfig, Vec<Note>, Sources), Failure> {
     let mut layers = layers(&format!("cache {line}"))?;
-    let flags = NodeFlags::from_arg_matches(&layers.matches).unwrap();
+    let flags = CacheFlags::from_arg_matches(&layers.matches).unwrap();
     let (config, notes) = CacheConfig::resolve(&flags, &mut layers.sources)?;
     Ok((config, notes, layers.sources))
 }
@@ -262,24 +264,9 @@ fn a_store_takes_the_flags_of_memcachedb_that_are_not_memcacheds() {
     let line = "-O 10.0.0.2 --peer-listen 10.0.0.1 --cluster-secret-file /s --node-name db1";
     let member = store(line, None).unwrap().0.member.unwrap();
     assert_eq!(
-        (member.join, member.peer_address.as_str()),
+        (member.join, member.place.peer_address.as_str()),
         (vec!["10.0.0.2:31201".to_owned()], "10.0.0.1:31201")
     );
-}
-
-#[test]
-fn a_store_alone_says_which_flags_of_a_cluster_it_does_not_heed() {
-    let line = "--replicas 5 --groups 8 --zone a --cluster shop --cluster-secret-file /s \
-                --client-address a:1 --stale-reads 500 --log-limit 2048";
-    let (config, notes, sources) = store(line, None).unwrap();
-    assert!(config.member.is_none());
-    assert_eq!(notes.len(), 8, "{notes:?}");
-    assert!(notes.iter().all(|note| note.warning && note.text.contains("--peer-listen")));
-    // What it prints of itself is nothing to warn of.
-    let text = print("store", &config.settings(), &sources, &[]);
-    let (_dir, path) = written(&text);
-    let (_, notes, _) = store(&format!("--config {path}"), None).unwrap();
-    assert!(notes.is_empty(), "{notes:?}");
 }
 
 #[test]
@@ -303,55 +290,19 @@ fn a_store_keeps_the_reserve_it_is_given() {
 }
 
 #[test]
-fn stale_reads_are_off_or_bounded() {
-    let line = "-H /d --peer-listen a:1 --cluster-secret-file /s --node-name n";
-    for (more, stale_reads, printed) in [
-        ("", StaleReads::Off, "stale-reads = \"off\" "),
-        ("--stale-reads off", StaleReads::Off, "stale-reads = \"off\" "),
-        ("--stale-reads 500", StaleReads::WithinMs(500), "stale-reads = 500 "),
-    ] {
-        let (config, notes, sources) = store(&format!("{line} {more}"), None).unwrap();
-        assert_eq!(config.member.as_ref().unwrap().stale_reads, stale_reads);
-        let text = print("store", &config.settings(), &sources, &notes);
-        assert!(text.lines().any(|line| line.starts_with(printed)), "{text}");
-        let (_dir, path) = written(&text);
-        assert_eq!(store(&format!("--config {path}"), None).unwrap().0, config);
-    }
-    for wrong in ["0", "9", "1s", "3600001"] {
-        let failure =
-            store(&format!("{line} --stale-reads {wrong}"), None).unwrap_err().to_string();
-        let wanted = format!("--stale-reads {wrong}: want 10 to 3600000 milliseconds, or off");
-        assert!(failure.contains(&wanted), "{failure}");
-    }
-}
-
-#[test]
-fn a_log_has_a_limit_that_leaves_it_what_it_takes_anyway() {
-    let line = "-H /d --peer-listen a:1 --cluster-secret-file /s --node-name n";
-    for (more, megabytes) in [("", 1024), ("--log-limit 512", 512), ("--log-limit 65536", 65536)] {
-        let (config, notes, sources) = store(&format!("{line} {more}"), None).unwrap();
-        assert_eq!(config.member.as_ref().unwrap().log_limit_mb, megabytes);
-        let text = print("store", &config.settings(), &sources, &notes);
-        let printed = format!("log-limit = {megabytes} ");
-        assert!(text.lines().any(|line| line.starts_with(&printed)), "{text}");
-        let (_dir, path) = written(&text);
-        assert_eq!(store(&format!("--config {path}"), None).unwrap().0, config);
-    }
-    let failure = store(&format!("{line} --log-limit 100"), None).unwrap_err().to_string();
-    assert!(failure.contains("--log-limit 100: want 512 to 1048576 megabytes"), "{failure}");
-}
-
-#[test]
 fn a_cluster_has_ports_for_its_nodes() {
     let config = up("--nodes 2 --cache-port 4000 --store-port 5000 --store-nodes 1").unwrap();
     assert_eq!((config.cache_ports, config.store_ports), (vec![4000, 4001], vec![5000]));
     let config = up("").unwrap();
     assert_eq!(config.store_ports, [21201, 21202, 21203]);
     assert_eq!(config.peer_ports, [31201, 31202, 31203]);
+    assert_eq!(config.cache_peer_ports, [21211, 21212, 21213]);
     for (line, wanted) in [
         ("--cache-port 65534", "--cache-port 65534: 3 nodes need ports up to 65536"),
         ("--store-port 11211", "--store-port 11211: another node has 11211 of the ports 11211 to"),
         ("--peer-port 21203", "--peer-port 21203: another node has 21203"),
+        ("--peer-port 21213", "--peer-port 21213: another node has 21213"),
+        ("--cache-peer-port 21203", "--cache-peer-port 21203: another node has 21203"),
     ] {
         let failure = up(line).unwrap_err().to_string();
         assert!(failure.contains(wanted), "{failure}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::node::{absolute, given, integer, path};
-use super::{PEER_PORT, Setting};
+use super::{Setting, Tier};
 use crate::failure::Failure;
 use crate::flags::UpFlags;
 
@@ -12,9 +12,11 @@ use crate::flags::UpFlags;
 pub(crate) struct UpConfig {
     /// Ports of the cache nodes. Default: 11211 to 11213.
     pub(crate) cache_ports: Vec<u16>,
+    /// Ports at which they reach each other. Default: 21211 to 21213.
+    pub(crate) cache_peer_ports: Vec<u16>,
     /// Ports of the store nodes. Default: 21201 to 21203.
     pub(crate) store_ports: Vec<u16>,
-    /// Ports at which they reach each other. Default: 31201 to 31203.
+    /// Ports at which those reach each other. Default: 31201 to 31203.
     pub(crate) peer_ports: Vec<u16>,
     /// Memory for items of each cache node, in megabytes of 2^20 bytes. Default: 64.
     pub(crate) memory_limit_mb: u64,
@@ -29,12 +31,16 @@ impl UpConfig {
         let cache_ports = ports("--cache-port", flags.cache_port.unwrap_or(11211), caches, &[])?;
         let store_ports =
             ports("--store-port", flags.store_port.unwrap_or(21201), stores, &[&cache_ports])?;
+        let first = flags.cache_peer_port.unwrap_or(Tier::Cache.peer_port().into());
         let others = [&cache_ports[..], &store_ports];
-        let first = flags.peer_port.unwrap_or(PEER_PORT.into());
+        let cache_peer_ports = ports("--cache-peer-port", first, caches, &others)?;
+        let first = flags.peer_port.unwrap_or(Tier::Store.peer_port().into());
+        let others = [&cache_ports[..], &store_ports, &cache_peer_ports];
         let peer_ports = ports("--peer-port", first, stores, &others)?;
         let data = given(flags.data.as_deref());
         Ok(Self {
             cache_ports,
+            cache_peer_ports,
             store_ports,
             peer_ports,
             memory_limit_mb: flags.memory_limit.unwrap_or(64),
@@ -44,12 +50,14 @@ impl UpConfig {
 
     /// The options by their long names.
     pub(crate) fn settings(&self) -> Vec<Setting> {
+        let first = |ports: &[u16]| integer(ports.first().copied().unwrap_or(0));
         vec![
             ("nodes", integer(self.cache_ports.len())),
-            ("cache-port", integer(self.cache_ports.first().copied().unwrap_or(0))),
+            ("cache-port", first(&self.cache_ports)),
+            ("cache-peer-port", first(&self.cache_peer_ports)),
             ("store-nodes", integer(self.store_ports.len())),
-            ("store-port", integer(self.store_ports.first().copied().unwrap_or(0))),
-            ("peer-port", integer(self.peer_ports.first().copied().unwrap_or(0))),
+            ("store-port", first(&self.store_ports)),
+            ("peer-port", first(&self.peer_ports)),
             ("memory-limit", integer(self.memory_limit_mb)),
             ("data", path(Some(&self.data))),
         ]

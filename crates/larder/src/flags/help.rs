@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command};
 
-use super::{CtlFlags, NodeFlags, StoreFlags, UpFlags, value};
+use super::{CacheFlags, CtlFlags, StoreFlags, UpFlags, value};
 use crate::bench;
 
 /// Version, and the protocol's in the form that tools look for.
@@ -26,7 +26,7 @@ pub(crate) const INTERNAL: [&str; 7] = [
 
 /// The whole grammar.
 pub(crate) fn command() -> Command {
-    let cache = NodeFlags::augment_args(Command::new("cache"))
+    let cache = CacheFlags::augment_args(Command::new("cache"))
         .about("A node of the cache tier: memory only, bounded, evicts");
     let store = StoreFlags::augment_args(Command::new("store"))
         .about("A node of the durable tier: nothing is evicted")
@@ -36,7 +36,22 @@ pub(crate) fn command() -> Command {
         .mut_arg("memory_limit", |arg| {
             arg.help("Memory for cached blocks in megabytes (default: 256)")
         })
-        .mut_arg("disable_evictions", |arg| arg.help("A store never evicts: this changes nothing"));
+        .mut_arg("disable_evictions", |arg| arg.help("A store never evicts: this changes nothing"))
+        .mut_arg("peer_listen", |arg| {
+            arg.help(
+                "Address to listen on for other nodes, host or host:port (default port: 31201); a \
+                 node without is alone",
+            )
+        })
+        .mut_arg("node_name", |arg| {
+            arg.help("Name of this node, which no other has (default: that of the machine)")
+        })
+        .mut_arg("zone", |arg| {
+            arg.help(
+                "What this node shares its fate with, such as a rack: copies are kept in different \
+                 zones",
+            )
+        });
     // Their letters are MemcacheDB's, for what it has by them.
     let store = ["disable_cas", "enable_largepages", "napi_ids"]
         .into_iter()
@@ -217,6 +232,17 @@ mod tests {
                 assert!(!help.contains(absent), "{name}: {absent}");
             }
         }
+    }
+
+    #[test]
+    fn each_tier_tells_its_own_defaults() {
+        for (name, port, other) in [("cache", "21211", "31201"), ("store", "31201", "21211")] {
+            let help = help(name).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(help.contains(&format!("(default port: {port})")), "{help}");
+            assert!(!help.contains(other), "{help}");
+        }
+        assert!(help("cache").contains("--seed <addr>") && !help("store").contains("--seed"));
+        assert!(help("store").contains("--join <addr>") && !help("cache").contains("--join"));
     }
 
     #[test]

@@ -1,13 +1,13 @@
-//! What only `larder store` takes: MemcacheDB's flags whose letter memcached leaves free, or has for what
-//! does nothing here.
+//! What `larder store` takes: what every node does, MemcacheDB's flags whose letter memcached leaves free
+//! or has for what does nothing here, and what is of a durable cluster alone.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 
-use super::member::MemberFlags;
 use super::node::NodeFlags;
-use super::value::{self, Reserve};
+use super::place::{CLUSTER, PlaceFlags};
+use super::value::{self, Reserve, StaleReads};
 
 /// Heading of what is accepted so that MemcacheDB's command lines work, and does nothing.
 const NO_EFFECT: &str = "Accepted, without effect here";
@@ -51,5 +51,30 @@ pub(crate) struct StoreFlags {
     pub(crate) trickle_interval: Option<u64>,
 
     #[command(flatten)]
-    pub(crate) member: MemberFlags,
+    pub(crate) place: PlaceFlags,
+    /// Found the cluster, unless a node of --join says that it is there
+    #[arg(long, help_heading = CLUSTER)]
+    pub(crate) found: bool,
+    /// Nodes of the cluster, at their --peer-listen, to ask to be let in; counts until it is
+    #[arg(short = 'O', long, value_name = "addr", action = ArgAction::Append,
+        help_heading = CLUSTER)]
+    pub(crate) join: Vec<String>,
+    /// Answer reads from this node's own copies, whoever leads, if these are known to have all that was
+    /// acknowledged so many milliseconds ago, or off: reads see all that was (default: off)
+    #[arg(long, value_name = "num", help_heading = CLUSTER, value_parser = value::stale_reads)]
+    pub(crate) stale_reads: Option<StaleReads>,
+    /// Megabytes that the log is to have at most: the more, the longer a node may be away and be given
+    /// what it lacks when it is back, and not all there is (default: 1024)
+    #[arg(long, value_name = "num", help_heading = CLUSTER,
+        value_parser = value::whole(512..=1 << 20, "megabytes", "1024"))]
+    pub(crate) log_limit: Option<u64>,
+    /// With --found: groups that keys are divided into, for good; each is led by one node at a
+    /// time (default: 3)
+    #[arg(long, value_name = "num", help_heading = CLUSTER,
+        value_parser = value::whole(1..=256, "groups", "3"))]
+    pub(crate) groups: Option<u64>,
+    /// With --found: copies of each key, once there are as many nodes (default: 3)
+    #[arg(long, value_name = "num", help_heading = CLUSTER,
+        value_parser = value::whole(1..=7, "copies", "3"))]
+    pub(crate) replicas: Option<u64>,
 }

@@ -9,13 +9,18 @@ use super::value;
 /// The flags of a local cluster.
 #[derive(Debug, Args)]
 pub(crate) struct UpFlags {
-    /// Number of cache nodes (default: 3)
+    /// Number of cache nodes, which are one cache (default: 3)
     #[arg(short, long, value_name = "num", value_parser = value::whole(1..=64, "nodes", "3"))]
     pub(crate) nodes: Option<u64>,
     /// Port of the first cache node; the others follow it (default: 11211)
     #[arg(short = 'p', long, value_name = "num",
         value_parser = value::whole(1..=65_535, "(a port)", "11211"))]
     pub(crate) cache_port: Option<u64>,
+    /// Port at which the first cache node is reached by the others; theirs follow it (default:
+    /// 21211)
+    #[arg(long, value_name = "num",
+        value_parser = value::whole(1..=65_535, "(a port)", "21211"))]
+    pub(crate) cache_peer_port: Option<u64>,
     /// Number of store nodes, which are copies of each other; kept from the first time on, for the
     /// same --data (default: 3)
     #[arg(long, value_name = "num", value_parser = value::whole(1..=7, "nodes", "3"))]

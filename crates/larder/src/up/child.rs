@@ -30,17 +30,18 @@ pub(super) struct Program {
 }
 
 impl Program {
+    /// One whose log is in the directory of the `cluster`.
     pub(super) fn new(
         name: String,
         port: u16,
         args: Vec<OsString>,
         data: Option<PathBuf>,
-        logs: &Path,
+        cluster: &Path,
     ) -> Result<Self, Failure> {
         let path = std::env::current_exe().map_err(|error| {
             Failure::system(format!("the path of this program is unknown: {error}"))
         })?;
-        let log = logs.join(format!("{name}.log"));
+        let log = cluster.join("logs").join(format!("{name}.log"));
         Ok(Self { name, port, data, log, path, args })
     }
 

@@ -1,4 +1,4 @@
-//! What the store nodes of a local cluster know and nobody else does.
+//! What the nodes of a local cluster know and nobody else does.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -33,6 +33,11 @@ fn text(cluster: &Cluster, config: &UpConfig) -> String {
              5\\r\\nworld\\r\\nget hello\\r\\nquit\\r\\n\" >&3; cat <&3'"
         ));
     }
+    if let [first, .., last] = &config.cache_ports[..] {
+        lines.push(format!(
+            "any cache node serves every key: what 127.0.0.1:{first} was told, 127.0.0.1:{last} knows"
+        ));
+    }
     if let [first, .., last] = &config.store_ports[..] {
         lines.push(format!(
             "the stores are copies of each other: what 127.0.0.1:{first} was told, \
