@@ -1,26 +1,23 @@
 //! `larder cache`: the memory engine, served.
 
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use larder_cache::{Cache, Options};
+use larder_cluster::{Cluster, Clustered, Member, Secret, Settings};
 use tracing::{info, warn};
 
 use crate::backend::CacheBackend;
-use crate::config::{CacheConfig, Note};
+use crate::config::{CacheConfig, CacheMember, Note};
 use crate::failure::Failure;
 use crate::node::{self, Node};
+use crate::peers;
 
 /// Serves a cache until it is told to stop.
 pub(crate) fn run(config: &CacheConfig, notes: &[Note]) -> Result<ExitCode, Failure> {
-    if let Some(member) = &config.member {
-        let listen = &member.place.listen;
-        return Err(Failure::usage(format!(
-            "--peer-listen {listen}: no cluster of caches yet; leave it out"
-        )));
-    }
     if config.node.daemon && !config.node.role.detached {
         return node::launch();
     }
@@ -31,12 +28,17 @@ pub(crate) fn run(config: &CacheConfig, notes: &[Note]) -> Result<ExitCode, Fail
         evict: config.evict,
         ..Options::default()
     };
+    let door = config.member.as_ref().map(|member| peers::listen(&member.place)).transpose()?;
     let file = config.memory_file.as_deref();
     let cache = Arc::new(match file {
         Some(path) => open(path, &options)?,
         None => Cache::new(&options),
     });
-    node.serve(Arc::new(CacheBackend::of(Arc::clone(&cache), options)))?;
+    let backend = Arc::new(CacheBackend::of(Arc::clone(&cache), options));
+    match config.member.as_ref().zip(door) {
+        None => node.serve(backend)?,
+        Some((member, door)) => serve_among(node, config, member, door, backend)?,
+    }
     if let Some(path) = file {
         cache.close().map_err(|error| {
             let file = path.display();
@@ -46,6 +48,46 @@ pub(crate) fn run(config: &CacheConfig, notes: &[Note]) -> Result<ExitCode, Fail
         })?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Serves a cache as one of a cluster until it is told to stop.
+fn serve_among(
+    mut node: Node<'_>,
+    config: &CacheConfig,
+    member: &CacheMember,
+    (listener, secret): (TcpListener, Secret),
+    backend: Arc<CacheBackend>,
+) -> Result<(), Failure> {
+    let CacheMember { place, seeds, .. } = member;
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let me = Member {
+        name: place.name.as_str().into(),
+        run: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX),
+        client_address: place.client_address.as_str().into(),
+        peer_address: place.peer_address.as_str().into(),
+        weight: member.weight,
+        zone: place.zone.as_str().into(),
+        leaving: false,
+    };
+    me.check().map_err(|error| Failure::usage(format!("--peer-listen: {error}")))?;
+    let settings = Settings {
+        cluster: place.cluster.clone(),
+        secret,
+        seeds: seeds.clone(),
+        timeout: Duration::from_millis(member.peer_timeout_ms),
+        gutter: member.gutter_ttl_secs,
+        warm_up: Duration::from_secs(member.warm_up_secs),
+        max_value: usize::try_from(config.node.item_size_max).unwrap_or(usize::MAX),
+        threads: config.node.threads,
+        clock: larder_server::now,
+    };
+    let joined = node.await_opened(move || Cluster::start(listener, me, backend, settings))?;
+    let Some(cluster) = joined else { return Ok(()) };
+    let cluster = cluster.map_err(|error| Failure::system(format!("--peer-listen: {error}")))?;
+    info!(cluster = place.cluster, name = place.name, "of the cluster");
+    let served = node.serve(Arc::new(Clustered::new(Arc::clone(&cluster))));
+    cluster.stop();
+    served
 }
 
 /// Opens the cache of a file, and tells what it had.

@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Instant;
 
 use larder_cache::{Cache, Options, Runway};
-use larder_protocol::{Op, Outcome, Seconds};
+use larder_cluster::Engine;
+use larder_protocol::{Exptime, Item, Mode, Op, Outcome, Seconds, Store};
 use larder_server::{Backend, Session, StatsGroup};
 
 use super::engine;
@@ -175,5 +176,47 @@ impl Backend for CacheBackend {
             self.cache.shrink(now);
         }
         Ok(())
+    }
+}
+
+impl Engine for CacheBackend {
+    type Walk = ();
+
+    #[inline]
+    fn execute(&self, key: &[u8], op: &Op<'_>, now: Seconds, respond: impl FnOnce(Outcome<'_>)) {
+        self.cache.execute(key, op, now, respond);
+    }
+
+    fn flush_all(&self, at: Seconds, now: Seconds) {
+        self.cache.flush_all(at, now);
+    }
+
+    fn items(&self) -> u64 {
+        self.cache.stats(larder_server::now()).items
+    }
+
+    fn forget(&self, key: &[u8], now: Seconds) {
+        self.cache.remove(key, now);
+    }
+
+    fn take_over(&self, key: &[u8], item: &Item<'_>, now: Seconds) -> bool {
+        let add = Op::Store(Store {
+            mode: Mode::Add,
+            value: &item.value.to_bytes(),
+            client_flags: item.header.client_flags,
+            exptime: Exptime(item.header.exptime.into()),
+            ..Store::SET
+        });
+        let mut stored = false;
+        self.cache.execute(key, &add, now, |outcome| {
+            stored = matches!(outcome, Outcome::Stored { .. });
+        });
+        stored
+    }
+
+    fn walk(&self) {}
+
+    fn drop_a_step(&self, (): &mut (), _: Seconds, _: impl FnMut(&[u8]) -> bool) -> bool {
+        false
     }
 }

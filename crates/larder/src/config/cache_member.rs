@@ -11,6 +11,7 @@ use crate::flags::CacheFlags;
 const WEIGHT: u32 = 1;
 const PEER_TIMEOUT_MS: u64 = 250;
 const GUTTER_TTL_SECS: u32 = 10;
+const WARM_UP_SECS: u64 = 600;
 
 /// A cache node as one of a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) struct CacheMember {
     pub(crate) peer_timeout_ms: u64,
     /// Seconds that what is stored at a stand-in lives at most. Default: 10.
     pub(crate) gutter_ttl_secs: u32,
+    /// Seconds for which a node that has come asks the others for items that were theirs. Default: 600.
+    pub(crate) warm_up_secs: u64,
 }
 
 impl CacheMember {
@@ -46,6 +49,7 @@ impl CacheMember {
             weight: number(flags.weight, WEIGHT),
             peer_timeout_ms: flags.peer_timeout.unwrap_or(PEER_TIMEOUT_MS),
             gutter_ttl_secs: number(flags.gutter_ttl, GUTTER_TTL_SECS),
+            warm_up_secs: flags.warm_up.unwrap_or(WARM_UP_SECS),
         }))
     }
 }
@@ -59,6 +63,7 @@ pub(super) fn settings(member: Option<&CacheMember>) -> Vec<Setting> {
         ("weight", integer(member.map_or(WEIGHT, |member| member.weight))),
         ("peer-timeout", integer(member.map_or(PEER_TIMEOUT_MS, |member| member.peer_timeout_ms))),
         ("gutter-ttl", integer(member.map_or(GUTTER_TTL_SECS, |member| member.gutter_ttl_secs))),
+        ("warm-up", integer(member.map_or(WARM_UP_SECS, |member| member.warm_up_secs))),
     ]);
     settings
 }
@@ -69,6 +74,7 @@ fn alone(flags: &CacheFlags) -> Result<Vec<Note>, Failure> {
         (number(flags.weight, WEIGHT) != WEIGHT, "--weight"),
         (number(flags.peer_timeout, PEER_TIMEOUT_MS) != PEER_TIMEOUT_MS, "--peer-timeout"),
         (number(flags.gutter_ttl, GUTTER_TTL_SECS) != GUTTER_TTL_SECS, "--gutter-ttl"),
+        (flags.warm_up.is_some_and(|seconds| seconds != WARM_UP_SECS), "--warm-up"),
     ];
     place::alone(&flags.place, &senseless, &useless)
 }

@@ -31,4 +31,9 @@ pub(crate) struct CacheFlags {
     #[arg(long, value_name = "num", help_heading = CLUSTER,
         value_parser = value::whole(1..=3600, "seconds", "10"))]
     pub(crate) gutter_ttl: Option<u64>,
+    /// Seconds for which a node that has come asks the others for items that were theirs and belong to it
+    /// now (default: 600)
+    #[arg(long, value_name = "num", help_heading = CLUSTER,
+        value_parser = value::whole(0..=86_400, "seconds", "600"))]
+    pub(crate) warm_up: Option<u64>,
 }
