@@ -23,6 +23,7 @@ use crate::member::Member;
 use crate::membership::{Membership, MembershipSettings};
 use crate::places::Places;
 use crate::report;
+use crate::resolved::Resolved;
 use crate::service::Service;
 use crate::shared::Shared;
 use crate::worker::Worker;
@@ -74,7 +75,9 @@ impl<E: Engine> Cluster<E> {
         settings: Settings,
     ) -> Result<Arc<Self>, StartError> {
         let id = PeerId { id: me.run, name: Arc::clone(&me.name) };
-        let credentials = Credentials::new(&settings.cluster, id, settings.secret)?;
+        // A store of a cluster of the same name and secret must not take it for one of its own.
+        let cluster = format!("{} (caches)", settings.cluster);
+        let credentials = Credentials::new(&cluster, id, settings.secret)?;
         let longest = settings.max_value.saturating_add(ROOM_BYTES);
         let defaults = larder_peer::Settings::default();
         let link = larder_peer::Settings {
@@ -104,6 +107,7 @@ impl<E: Engine> Cluster<E> {
             warm_up: settings.warm_up,
             hints: Hints::default(),
             fetching: Fetching::default(),
+            resolved: Resolved::default(),
             links: Links::new(credentials.clone(), link.clone()),
             told: Mutex::default(),
         });
@@ -118,6 +122,7 @@ impl<E: Engine> Cluster<E> {
         runtime.block_on(membership.joined());
         runtime.spawn(keeper::follow(Arc::clone(&shared), membership.views()));
         runtime.spawn(keeper::deliver(Arc::clone(&shared)));
+        runtime.spawn(keeper::resolve(Arc::clone(&shared), membership.views()));
         drop(entered);
         Ok(Arc::new(Self { shared, membership, stop, runtime: Mutex::new(Some(runtime)) }))
     }
@@ -140,7 +145,8 @@ impl<E: Engine> Cluster<E> {
             // Nobody is a member with another kind of address.
             let (host, port) = member.client_address.rsplit_once(':')?;
             let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            Some(Endpoint { host, ip: None, port: port.parse().ok()? })
+            let ip = self.shared.resolved.get(&member.client_address);
+            Some(Endpoint { host, ip, port: port.parse().ok()? })
         };
         let owners = view.members.iter().filter(|member| !member.leaving);
         Discovery { version: view.version, nodes: owners.filter_map(endpoint).collect() }
@@ -154,6 +160,17 @@ impl<E: Engine> Cluster<E> {
     /// What the thread that calls this has of the cluster.
     pub(crate) fn worker(&self) -> Arc<Worker<E>> {
         Worker::start(Arc::clone(&self.shared), self.membership.views())
+    }
+
+    /// Tells the others that this node is about to go, and waits until they go to its successors with its
+    /// keys.
+    pub async fn part(&self) {
+        self.membership.begin_leaving();
+        let view = self.membership.view();
+        let is_other = |member: &&Arc<Member>| member.name != self.shared.name && !member.leaving;
+        if view.members.iter().any(|member| is_other(&member)) {
+            tokio::time::sleep(SPREAD).await;
+        }
     }
 
     /// Tells the others that this node goes, and ends.
@@ -198,6 +215,9 @@ impl From<io::Error> for StartError {
         Self::System(error)
     }
 }
+
+/// How long it takes at most until all members know what is new: a few rounds of gossip.
+const SPREAD: Duration = Duration::from_secs(1);
 
 /// Of a call, besides the longest value.
 const ROOM_BYTES: usize = 1 << 20;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::call;
@@ -125,6 +125,21 @@ async fn give_up<E: Engine>(shared: Arc<Shared<E>>, view: Arc<View>) {
     }
 }
 
+/// Knows what the names of members stand for, as they come and now and then.
+pub(crate) async fn resolve<E: Engine>(
+    shared: Arc<Shared<E>>,
+    mut views: watch::Receiver<Arc<View>>,
+) {
+    loop {
+        let view = Arc::clone(&views.borrow_and_update());
+        shared.resolved.refresh(&view).await;
+        // No view follows once nobody is left to have one.
+        if let Ok(Err(_)) = timeout(RESOLVE, views.changed()).await {
+            return;
+        }
+    }
+}
+
 /// Tells others what they are to forget.
 pub(crate) async fn deliver<E: Engine>(shared: Arc<Shared<E>>) {
     loop {
@@ -162,6 +177,9 @@ async fn tell<E: Engine>(shared: &Shared<E>, member: &Arc<Member>) -> bool {
     }
     told
 }
+
+/// How long what a name stands for is believed.
+const RESOLVE: Duration = Duration::from_secs(30);
 
 /// How long others have to say what they have.
 const ASK: Duration = Duration::from_secs(10);

@@ -9,7 +9,7 @@
 //! - `courier`, `answers`: commands on their way to one other node, and their answers to come
 //! - `call`, `service`: what nodes ask each other to do, as bytes, and who does it
 //! - `stand_in`: what is done differently for a node that cannot be reached
-//! - `report`: `stats cluster`
+//! - `report`, `resolved`: `stats cluster`; what members' names stand for, for discovery
 //! - `places`, `past`: who may have a key besides whose it is, since nodes come and go
 //! - `hints`, `fetching`: what others are to forget; what is asked for where it may be
 //! - `keeper`, `links`: what a node does of itself, and the connections it does that over
@@ -53,6 +53,7 @@ mod membership;
 mod past;
 mod places;
 mod report;
+mod resolved;
 mod service;
 mod session;
 mod shared;

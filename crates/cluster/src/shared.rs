@@ -16,6 +16,7 @@ use crate::hints::Hints;
 use crate::links::Links;
 use crate::member::Member;
 use crate::places::Places;
+use crate::resolved::Resolved;
 
 /// What the threads of one node share.
 #[derive(Debug)]
@@ -41,6 +42,7 @@ pub(crate) struct Shared<E> {
     pub(crate) hints: Hints,
     pub(crate) fetching: Fetching,
     pub(crate) links: Links,
+    pub(crate) resolved: Resolved,
     /// When it was last said of which node that it does not answer.
     pub(crate) told: Mutex<HashMap<Arc<str>, Instant>>,
 }

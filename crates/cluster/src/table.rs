@@ -51,7 +51,9 @@ impl Table {
             return Route::Here(None);
         }
         let mut lives = None;
+        let mut owned = false;
         for place in self.view.candidates(key) {
+            owned = true;
             match self.destinations.get(place) {
                 Some(Destination::Here) => return Route::Here(lives),
                 Some(Destination::Away(courier)) if !courier.is_out() => {
@@ -60,7 +62,8 @@ impl Table {
                 _ => lives = Some(self.gutter),
             }
         }
-        Route::Nowhere
+        // While all members are about to go, nobody owns anything.
+        if owned { Route::Nowhere } else { Route::Here(None) }
     }
 
     /// Those who take commands to the other members.

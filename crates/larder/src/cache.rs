@@ -1,5 +1,6 @@
 //! `larder cache`: the memory engine, served.
 
+use std::future::ready;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
@@ -36,7 +37,7 @@ pub(crate) fn run(config: &CacheConfig, notes: &[Note]) -> Result<ExitCode, Fail
     });
     let backend = Arc::new(CacheBackend::of(Arc::clone(&cache), options));
     match config.member.as_ref().zip(door) {
-        None => node.serve(backend)?,
+        None => node.serve(backend, ready(()))?,
         Some((member, door)) => serve_among(node, config, member, door, backend)?,
     }
     if let Some(path) = file {
@@ -85,7 +86,8 @@ fn serve_among(
     let Some(cluster) = joined else { return Ok(()) };
     let cluster = cluster.map_err(|error| Failure::system(format!("--peer-listen: {error}")))?;
     info!(cluster = place.cluster, name = place.name, "of the cluster");
-    let served = node.serve(Arc::new(Clustered::new(Arc::clone(&cluster))));
+    let backend = Arc::new(Clustered::new(Arc::clone(&cluster)));
+    let served = node.serve(backend, cluster.part());
     cluster.stop();
     served
 }

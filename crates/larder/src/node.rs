@@ -106,11 +106,20 @@ impl<'c> Node<'c> {
         })
     }
 
-    /// Says that it serves, serves, and takes back what would mislead once it is gone.
-    pub(crate) fn serve(self, backend: Arc<impl Backend>) -> Result<(), Failure> {
+    /// Says that it serves, serves, and takes back what would mislead once it is gone. When it is told to
+    /// stop, `parting` comes first.
+    pub(crate) fn serve(
+        self,
+        backend: Arc<impl Backend>,
+        parting: impl Future<Output = ()>,
+    ) -> Result<(), Failure> {
         let pidfile = self.announce()?;
         let settings = self.settings();
-        let served = larder_server::run(self.listeners, backend, settings, stop::wait(self.stop));
+        let stop = async {
+            stop::wait(self.stop).await;
+            parting.await;
+        };
+        let served = larder_server::run(self.listeners, backend, settings, stop);
         if let Some(path) = pidfile {
             std::fs::remove_file(path).ok();
         }

@@ -1,5 +1,6 @@
 //! `larder store`: the durable engine, served.
 
+use std::future::ready;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub(crate) fn run(config: &StoreConfig, notes: &[Note]) -> Result<ExitCode, Fail
     let store =
         store.map(Arc::new).map_err(|error| Failure::system(format!("--data-dir: {error}")))?;
     info!(megabytes = config.memory_limit_mb, data = %place, "store opened");
-    node.serve(Arc::new(StoreBackend::new(Arc::clone(&store))))?;
+    node.serve(Arc::new(StoreBackend::new(Arc::clone(&store))), ready(()))?;
     let store = Arc::into_inner(store).ok_or_else(|| {
         // No session is left, so this should be the last of it.
         Failure::system(format!(

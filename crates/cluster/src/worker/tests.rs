@@ -18,6 +18,7 @@ use crate::fetching::Fetching;
 use crate::hints::Hints;
 use crate::links::Links;
 use crate::places::Places;
+use crate::resolved::Resolved;
 
 const NOW: Seconds = 1_700_000_000;
 const GUTTER: Seconds = 10;
@@ -122,6 +123,7 @@ fn shared(name: &str, run: u64) -> Arc<Shared<Fake>> {
         warm_up: Duration::from_mins(1),
         hints: Hints::default(),
         fetching: Fetching::default(),
+        resolved: Resolved::default(),
         links: Links::new(credentials(name, run), link),
         told: Mutex::default(),
     })
