@@ -12,6 +12,7 @@ use larder_server::{Discovery, Endpoint};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use crate::counters::Counters;
 use crate::engine::Engine;
@@ -19,7 +20,7 @@ use crate::fetching::Fetching;
 use crate::hints::Hints;
 use crate::keeper;
 use crate::links::Links;
-use crate::member::Member;
+use crate::member::{Member, Stage};
 use crate::membership::{Membership, MembershipSettings};
 use crate::places::Places;
 use crate::report;
@@ -120,6 +121,13 @@ impl<E: Engine> Cluster<E> {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         }));
         runtime.block_on(membership.joined());
+        let coming = Arc::clone(&membership);
+        runtime.spawn(async move {
+            if coming.view().members.len() > 1 {
+                sleep(SPREAD).await;
+            }
+            coming.begin_serving();
+        });
         runtime.spawn(keeper::follow(Arc::clone(&shared), membership.views()));
         runtime.spawn(keeper::deliver(Arc::clone(&shared)));
         runtime.spawn(keeper::resolve(Arc::clone(&shared), membership.views()));
@@ -148,7 +156,7 @@ impl<E: Engine> Cluster<E> {
             let ip = self.shared.resolved.get(&member.client_address);
             Some(Endpoint { host, ip, port: port.parse().ok()? })
         };
-        let owners = view.members.iter().filter(|member| !member.leaving);
+        let owners = view.members.iter().filter(|member| member.stage == Stage::Serving);
         Discovery { version: view.version, nodes: owners.filter_map(endpoint).collect() }
     }
 
@@ -167,9 +175,11 @@ impl<E: Engine> Cluster<E> {
     pub async fn part(&self) {
         self.membership.begin_leaving();
         let view = self.membership.view();
-        let is_other = |member: &&Arc<Member>| member.name != self.shared.name && !member.leaving;
+        let is_other = |member: &&Arc<Member>| {
+            member.name != self.shared.name && member.stage == Stage::Serving
+        };
         if view.members.iter().any(|member| is_other(&member)) {
-            tokio::time::sleep(SPREAD).await;
+            sleep(SPREAD).await;
         }
     }
 

@@ -67,7 +67,7 @@ pub use backend::{Clustered, Part};
 pub use cluster::{Cluster, Settings, StartError};
 pub use engine::Engine;
 pub use larder_peer::Secret;
-pub use member::{BadMember, Member};
+pub use member::{BadMember, Member, Stage};
 pub use membership::{
     GOSSIP, KNOCK, Membership, MembershipSettings, PeerReport, PeerState, SilentSeed,
 };

@@ -21,8 +21,20 @@ pub struct Member {
     pub weight: u32,
     /// What it shares its fate with, such as a rack. Empty: nothing that is known.
     pub zone: Arc<str>,
-    /// It is about to go, and owns no key any more.
-    pub leaving: bool,
+    /// Whether it owns its part of the keys.
+    pub stage: Stage,
+}
+
+/// Whether a member owns its part of the keys. It goes from one stage to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+pub enum Stage {
+    /// Not yet: all others are to know of it first, since what one of them that does not changes would
+    /// not be known to it.
+    Coming,
+    /// It does.
+    Serving,
+    /// Not any more: it is about to go.
+    Leaving,
 }
 
 /// The heaviest a member may be: shares of the ring are reckoned in single precision.

@@ -104,6 +104,11 @@ impl Membership {
         self.driver.hear(from, kind, body)
     }
 
+    /// Tells the others that this node has its part of the keys from now on, which it may when all know of it.
+    pub fn begin_serving(&self) {
+        self.driver.run(engine::Engine::begin_serving);
+    }
+
     /// Tells the others that this node is about to go: it is a member still, but owns no key.
     pub fn begin_leaving(&self) {
         self.driver.run(engine::Engine::begin_leaving);

@@ -149,6 +149,7 @@ pub(crate) const REMEMBER: Duration = Duration::from_hours(1);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::member::Stage;
 
     fn member(name: &str, run: u64) -> Arc<Member> {
         Arc::new(Member {
@@ -158,7 +159,7 @@ mod tests {
             peer_address: name.into(),
             weight: 1,
             zone: "".into(),
-            leaving: false,
+            stage: Stage::Serving,
         })
     }
 

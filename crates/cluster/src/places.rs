@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::member::Member;
+use crate::member::{Member, Stage};
 use crate::view::View;
 
 /// Who may have a key besides the node that it belongs to, as far as this node knows.
@@ -12,6 +12,8 @@ pub(crate) struct Places {
     pub(crate) view: Arc<View>,
     /// As if nobody who has gone of late had gone, or was about to.
     whole: Option<View>,
+    /// As if who is about to come had come.
+    next: Option<View>,
     /// What the others had when this node came, by their places in the view; nothing once that is long ago.
     before: Option<Vec<Before>>,
 }
@@ -29,7 +31,7 @@ pub(crate) enum Before {
 impl Places {
     /// Those of a node of that name that knows of no other.
     pub(crate) fn alone(name: &Arc<str>) -> Self {
-        Self { name: Arc::clone(name), view: Arc::default(), whole: None, before: None }
+        Self { name: Arc::clone(name), view: Arc::default(), whole: None, next: None, before: None }
     }
 
     /// Those of the node of that name. `gone` are those who have gone of late.
@@ -39,36 +41,48 @@ impl Places {
         gone: &[Arc<Member>],
         before: Option<Vec<Before>>,
     ) -> Self {
-        let is_leaving = |member: &Arc<Member>| member.leaving && member.name != name;
-        let whole = (!gone.is_empty() || view.members.iter().any(is_leaving)).then(|| {
-            let stays = |member: &Arc<Member>| {
-                let mut member = Arc::clone(member);
-                if member.leaving {
-                    Arc::make_mut(&mut member).leaving = false;
-                }
-                member
-            };
-            View::new(view.version, view.members.iter().chain(gone).map(stays).collect())
-        });
+        let with = |stage, gone: &[Arc<Member>]| {
+            let is_such = |member: &Arc<Member>| member.stage == stage && member.name != name;
+            let any = !gone.is_empty() || view.members.iter().any(is_such);
+            any.then(|| {
+                let serves = |member: &Arc<Member>| {
+                    let mut member = Arc::clone(member);
+                    if member.stage == stage {
+                        Arc::make_mut(&mut member).stage = Stage::Serving;
+                    }
+                    member
+                };
+                let gone = gone.iter().map(|member| {
+                    Arc::new(Member { stage: Stage::Serving, ..Member::clone(member) })
+                });
+                View::new(view.version, view.members.iter().map(serves).chain(gone).collect())
+            })
+        };
+        let (whole, next) = (with(Stage::Leaving, gone), with(Stage::Coming, &[]));
         let before = before.filter(|before| before.contains(&Before::Items));
-        Self { name, view, whole, before }
+        Self { name, view, whole, next, before }
     }
 
     /// Whether there is never anybody but the owner.
     pub(crate) fn is_settled(&self) -> bool {
-        self.whole.is_none() && self.before.is_none()
+        self.whole.is_none() && self.next.is_none() && self.before.is_none()
     }
 
     /// Who is to forget a key when this node changes it.
-    pub(crate) fn others(&self, key: &[u8]) -> impl Iterator<Item = &Arc<Member>> {
-        let owner = self.view.owner(key).and_then(|place| self.view.members.get(place));
-        let is_mine = owner.is_some_and(|owner| owner.name == self.name);
-        let whole = self.whole.as_ref().and_then(|whole| whole.members.get(whole.owner(key)?));
-        let whole = whole.filter(|member| owner.is_none_or(|owner| owner.name != member.name));
+    pub(crate) fn others(&self, key: &[u8]) -> Vec<&Arc<Member>> {
+        let owner = |view| owner(view, key);
+        let now = owner(&self.view);
+        let is_mine = now.is_some_and(|owner| owner.name == self.name);
+        let (whole, next) =
+            (self.whole.as_ref().and_then(owner), self.next.as_ref().and_then(owner));
         let before = if is_mine { self.before(key) } else { None };
-        let before = before.filter(|member| whole.is_none_or(|whole| whole.name != member.name));
-        let all = [owner, whole, before].into_iter().flatten();
-        all.filter(|member| member.name != self.name)
+        let mut others: Vec<&Arc<Member>> = Vec::new();
+        for member in [now, whole, next, before].into_iter().flatten() {
+            if member.name != self.name && others.iter().all(|other| other.name != member.name) {
+                others.push(member);
+            }
+        }
+        others
     }
 
     /// Who has gone of late.
@@ -79,13 +93,14 @@ impl Places {
 
     /// Who may have what this node lacks though the key belongs to it.
     pub(crate) fn source(&self, key: &[u8]) -> Option<&Arc<Member>> {
-        let owner = self.view.members.get(self.view.owner(key)?)?;
-        if owner.name != self.name {
+        if owner(&self.view, key)?.name != self.name {
             return None;
         }
         let leaving = self.whole.as_ref().and_then(|whole| {
-            let member = whole.members.get(whole.owner(key)?)?;
-            self.view.members.iter().find(|other| other.leaving && other.name == member.name)
+            let member = owner(whole, key)?;
+            let is_such =
+                |other: &&Arc<Member>| other.stage == Stage::Leaving && other.name == member.name;
+            self.view.members.iter().find(is_such)
         });
         leaving.or_else(|| self.before(key))
     }
@@ -106,11 +121,15 @@ impl Places {
     }
 }
 
+fn owner<'v>(view: &'v View, key: &[u8]) -> Option<&'v Arc<Member>> {
+    view.members.get(view.owner(key)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn member(name: &str, leaving: bool) -> Arc<Member> {
+    fn member(name: &str, stage: Stage) -> Arc<Member> {
         Arc::new(Member {
             name: name.into(),
             run: 1,
@@ -118,24 +137,24 @@ mod tests {
             peer_address: name.into(),
             weight: 1,
             zone: "".into(),
-            leaving,
+            stage,
         })
     }
 
     fn view(members: &[&str]) -> View {
-        View::new(1, members.iter().map(|name| member(name, false)).collect())
+        View::new(1, members.iter().map(|name| member(name, Stage::Serving)).collect())
     }
 
-    fn owner(view: &View, key: &[u8]) -> Arc<str> {
-        Arc::clone(&view.members[view.owner(key).unwrap()].name)
+    fn name_of_owner(view: &View, key: &[u8]) -> Arc<str> {
+        Arc::clone(&owner(view, key).unwrap().name)
     }
 
     fn keys() -> impl Iterator<Item = Vec<u8>> {
         (0..500).map(|number| format!("key{number}").into_bytes())
     }
 
-    fn names<'m>(members: impl Iterator<Item = &'m Arc<Member>>) -> Vec<Arc<str>> {
-        members.map(|member| Arc::clone(&member.name)).collect()
+    fn names(members: Vec<&Arc<Member>>) -> Vec<Arc<str>> {
+        members.into_iter().map(|member| Arc::clone(&member.name)).collect()
     }
 
     #[test]
@@ -149,10 +168,10 @@ mod tests {
         for key in keys() {
             let others = names(places.others(&key));
             let source = places.source(&key).map(|member| Arc::clone(&member.name));
-            if &*owner(&all, &key) != "b" {
+            if &*name_of_owner(&all, &key) != "b" {
                 // It only stands in for the owner, which is to forget what it has.
-                assert_eq!((others, source), (vec![owner(&all, &key)], None));
-            } else if &*owner(&earlier, &key) == "a" {
+                assert_eq!((others, source), (vec![name_of_owner(&all, &key)], None));
+            } else if &*name_of_owner(&earlier, &key) == "a" {
                 asked += 1;
                 assert_eq!((others, source), (vec!["a".into()], Some("a".into())));
             } else {
@@ -165,16 +184,20 @@ mod tests {
 
     #[test]
     fn who_is_gone_is_told_and_who_is_leaving_is_asked_too() {
-        let present = vec![member("a", false), member("b", false), member("leaving", true)];
+        let present = vec![
+            member("a", Stage::Serving),
+            member("b", Stage::Serving),
+            member("leaving", Stage::Leaving),
+        ];
         let present = Arc::new(View::new(1, present));
-        let gone = [member("gone", false)];
+        let gone = [member("gone", Stage::Serving)];
         let places = Places::new("a".into(), Arc::clone(&present), &gone, None);
         let whole = view(&["a", "b", "leaving", "gone"]);
         let mut seen = [0; 3];
-        for key in keys().filter(|key| &*owner(&present, key) == "a") {
+        for key in keys().filter(|key| &*name_of_owner(&present, key) == "a") {
             let others = names(places.others(&key));
             let source = places.source(&key).map(|member| Arc::clone(&member.name));
-            let (kind, told, asked) = match &*owner(&whole, &key) {
+            let (kind, told, asked) = match &*name_of_owner(&whole, &key) {
                 "a" => (0, vec![], None),
                 "gone" => (1, vec!["gone".into()], None),
                 "leaving" => (2, vec!["leaving".into()], Some("leaving".into())),
@@ -187,5 +210,22 @@ mod tests {
         assert!(!places.is_settled());
         assert!(Places::new("a".into(), present, &[], None).whole.is_some());
         assert!(Places::new("a".into(), Arc::new(view(&["a", "b"])), &[], None).is_settled());
+    }
+
+    #[test]
+    fn who_is_about_to_come_is_told() {
+        let [a, b] = ["a", "b"].map(|name| member(name, Stage::Serving));
+        let view_now = Arc::new(View::new(1, vec![a, b, member("coming", Stage::Coming)]));
+        let places = Places::new("a".into(), Arc::clone(&view_now), &[], None);
+        let next = view(&["a", "b", "coming"]);
+        let mut told = 0;
+        for key in keys().filter(|key| &*name_of_owner(&view_now, key) == "a") {
+            let is_its = &*name_of_owner(&next, &key) == "coming";
+            let others = names(places.others(&key));
+            assert_eq!(others, if is_its { vec!["coming".into()] } else { vec![] });
+            assert!(places.source(&key).is_none());
+            told += usize::from(is_its);
+        }
+        assert!(told > 20, "{told}");
     }
 }

@@ -39,6 +39,7 @@ pub(crate) fn tell(
         stat("name", &member.name);
         let (word, lost) = match state {
             PeerState::Here => ("here", None),
+            PeerState::Coming => ("coming", None),
             PeerState::Serving => ("serving", None),
             PeerState::Leaving => ("leaving", None),
             PeerState::Suspect => ("suspect", None),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use larder_ring::Ring;
 
-use crate::member::Member;
+use crate::member::{Member, Stage};
 
 /// Who is there, at one moment, and the ring that they make. Members are known by their index.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct View {
     /// Greater than that of any view this node had before: the second in which it came about, or one more
     /// than the last.
     pub version: u32,
-    /// In the order of their names, those behind that leave. This node is among them.
+    /// In the order of their names, those behind that own nothing. This node is among them.
     pub members: Vec<Arc<Member>>,
     ring: Ring,
 }
@@ -20,8 +20,11 @@ pub struct View {
 impl View {
     /// The view of these members.
     pub fn new(version: u32, mut members: Vec<Arc<Member>>) -> Self {
-        members.sort_by_cached_key(|member| (member.leaving, Arc::clone(&member.name)));
-        let owners = members.iter().take_while(|member| !member.leaving);
+        let are_any = |stage| members.iter().any(|member: &Arc<Member>| member.stage == stage);
+        // Somebody has to: where all have come just now, these do.
+        let owning = if are_any(Stage::Serving) { Stage::Serving } else { Stage::Coming };
+        members.sort_by_cached_key(|member| (member.stage != owning, Arc::clone(&member.name)));
+        let owners = members.iter().take_while(|member| member.stage == owning);
         let ring = Ring::new(owners.map(|member| (&*member.name, member.weight)));
         Self { version, members, ring }
     }
@@ -55,7 +58,7 @@ impl Default for View {
 mod tests {
     use super::*;
 
-    fn member(name: &str, leaving: bool) -> Arc<Member> {
+    fn member(name: &str, stage: Stage) -> Arc<Member> {
         Arc::new(Member {
             name: name.into(),
             run: 1,
@@ -63,20 +66,23 @@ mod tests {
             peer_address: name.into(),
             weight: 1,
             zone: "".into(),
-            leaving,
+            stage,
         })
     }
 
     #[test]
-    fn who_leaves_owns_nothing_and_the_others_places_are_as_without_it() {
-        let with = View::new(1, vec![member("b", true), member("c", false), member("a", false)]);
-        let without = View::new(2, vec![member("a", false), member("c", false)]);
+    fn who_leaves_or_comes_owns_nothing_and_the_others_places_are_as_without_it() {
+        let [a, c] = ["a", "c"].map(|name| member(name, Stage::Serving));
+        let (b, d) = (member("b", Stage::Leaving), member("d", Stage::Coming));
+        let with = View::new(1, vec![b.clone(), c.clone(), a.clone(), d.clone()]);
+        let without = View::new(2, vec![a, c]);
         let owner =
             |view: &View, key: &str| view.members[view.owner(key.as_bytes()).unwrap()].name.clone();
         for key in 0..1000 {
             let key = format!("key:{key}");
             assert_eq!(owner(&with, &key), owner(&without, &key));
         }
-        assert_eq!(View::new(3, vec![member("b", true)]).owner(b"key"), None);
+        assert_eq!(View::new(3, vec![b.clone()]).owner(b"key"), None);
+        assert_eq!(owner(&View::new(3, vec![b, d]), "key"), "d".into());
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use larder_cache::{Cache, Options};
-use larder_cluster::{Cluster, Clustered, Member, Secret, Settings};
+use larder_cluster::{Cluster, Clustered, Member, Secret, Settings, Stage};
 use tracing::{info, warn};
 
 use crate::backend::CacheBackend;
@@ -68,7 +68,7 @@ fn serve_among(
         peer_address: place.peer_address.as_str().into(),
         weight: member.weight,
         zone: place.zone.as_str().into(),
-        leaving: false,
+        stage: Stage::Coming,
     };
     me.check().map_err(|error| Failure::usage(format!("--peer-listen: {error}")))?;
     let settings = Settings {

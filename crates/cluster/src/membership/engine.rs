@@ -23,7 +23,7 @@ use super::report::{PeerState, SilentSeed};
 use super::seeds::Seeds;
 use super::timers::Task;
 use super::timing::{ASK_WHY, CALL_THE_LOST, STAND_BACK, TAKEN, config};
-use crate::member::Member;
+use crate::member::{Member, Stage};
 
 mod door;
 mod gossip;
@@ -125,16 +125,25 @@ impl Engine {
         self.review();
     }
 
-    /// This node is about to go: it owns no key from now on.
-    pub(super) fn begin_leaving(&mut self, now: Duration) {
+    /// This node owns its part of the keys from now on.
+    pub(super) fn begin_serving(&mut self, now: Duration) {
+        self.enter_stage(Stage::Serving, now);
+    }
+
+    fn enter_stage(&mut self, stage: Stage, now: Duration) {
         self.effects.now = now;
-        if !self.me.member.leaving {
+        if self.me.member.stage < stage {
             self.change(Identity {
-                member: Arc::new(Member { leaving: true, ..Member::clone(&self.me.member) }),
+                member: Arc::new(Member { stage, ..Member::clone(&self.me.member) }),
                 bump: self.me.bump.saturating_add(1),
             });
         }
         self.review();
+    }
+
+    /// This node is about to go: it owns no key from now on.
+    pub(super) fn begin_leaving(&mut self, now: Duration) {
+        self.enter_stage(Stage::Leaving, now);
     }
 
     /// This node is gone. It takes nothing any more.
@@ -185,9 +194,10 @@ impl Engine {
             let member = &other.id().member;
             let state = match other.state() {
                 State::Suspect => PeerState::Suspect,
-                State::Alive if member.leaving => PeerState::Leaving,
+                State::Alive if member.stage == Stage::Coming => PeerState::Coming,
+                State::Alive if member.stage == Stage::Leaving => PeerState::Leaving,
                 State::Alive => PeerState::Serving,
-                State::Down if member.leaving => continue,
+                State::Down if member.stage == Stage::Leaving => continue,
                 State::Down => match self.effects.lost.get(&member.name) {
                     Some(at) => PeerState::Lost { since: now.saturating_sub(*at) },
                     // It was so before this node came.
@@ -203,7 +213,7 @@ impl Engine {
     /// Peer addresses of all to whom this node speaks, or would.
     pub(super) fn addresses(&self) -> impl Iterator<Item = &Arc<str>> {
         let gone = |other: &foca::Member<Identity>| {
-            other.state() == State::Down && other.id().member.leaving
+            other.state() == State::Down && other.id().member.stage == Stage::Leaving
         };
         self.others().filter(move |other| !gone(other)).map(|other| &other.id().member.peer_address)
     }
@@ -319,7 +329,7 @@ impl Engine {
         self.effects.timers.set(Task::CallTheLost, self.effects.now + period);
         let mut chance = SmallRng::seed_from_u64(self.chance.random());
         let lost = self.others().filter(|other| other.state() == State::Down);
-        let lost = lost.map(foca::Member::id).filter(|lost| !lost.member.leaving);
+        let lost = lost.map(foca::Member::id).filter(|lost| lost.member.stage != Stage::Leaving);
         for lost in lost.cloned().sample(&mut chance, count) {
             self.swim(|swim, effects| swim.announce(lost, effects));
         }
@@ -372,7 +382,7 @@ impl Engine {
                 continue;
             }
             let left = |other: &foca::Member<Identity>| {
-                other.id().is_called(&former.name) && other.id().member.leaving
+                other.id().is_called(&former.name) && other.id().member.stage == Stage::Leaving
             };
             let notice = if self.others().any(left) { Notice::Left } else { Notice::Lost };
             notices.push(notice(Arc::clone(former)));

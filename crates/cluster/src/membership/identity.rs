@@ -54,8 +54,8 @@ impl Identity {
     }
 
     fn rank(&self) -> impl PartialOrd {
-        let Member { run, client_address, peer_address, weight, zone, leaving, .. } = &*self.member;
-        (*run, peer_address, self.bump, *leaving, client_address, *weight, zone)
+        let Member { run, client_address, peer_address, weight, zone, stage, .. } = &*self.member;
+        (*run, peer_address, self.bump, *stage, client_address, *weight, zone)
     }
 }
 

@@ -11,7 +11,7 @@ use foca::{Notification, Runtime, Timer};
 use super::identity::Identity;
 use super::message::VERSION;
 use super::timers::{Task, Timers};
-use crate::member::Member;
+use crate::member::{Member, Stage};
 
 /// Something to do.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl fmt::Display for Notice {
                 let Member { name, peer_address, weight, .. } = &**member;
                 write!(f, "{name} has joined the cluster, at {peer_address}, with weight {weight}")
             }
-            Self::Changed(member) if member.leaving => {
+            Self::Changed(member) if member.stage == Stage::Leaving => {
                 write!(f, "{} is about to leave the cluster: it owns no key any more", member.name)
             }
             Self::Changed(member) => {

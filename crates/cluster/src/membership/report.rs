@@ -21,6 +21,8 @@ pub struct PeerReport {
 pub enum PeerState {
     /// It is this node itself.
     Here,
+    /// It will have its part of the keys in a moment.
+    Coming,
     /// It has its part of the keys.
     Serving,
     /// It owns no key any more, and is about to go.

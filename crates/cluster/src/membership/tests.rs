@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::{Membership, MembershipSettings, PeerState};
-use crate::member::Member;
+use crate::member::{Member, Stage};
 
 /// Longer than anything takes.
 const LONG: Duration = Duration::from_secs(30);
@@ -67,7 +67,7 @@ impl Node {
                 peer_address: address.as_str().into(),
                 weight: 1,
                 zone: "".into(),
-                leaving: false,
+                stage: Stage::Serving,
             };
             let id = PeerId { id: run, name: plan.name.into() };
             let secret = Secret::new(plan.secret).unwrap();
@@ -148,7 +148,9 @@ fn three_join_by_one_seed_and_one_is_lost_comes_back_and_leaves() {
     c.membership.begin_leaving();
     let leaving = |node: &Node| {
         let view = node.membership.view();
-        view.members.last().is_some_and(|member| *member.name == *"c" && member.leaving)
+        view.members
+            .last()
+            .is_some_and(|member| *member.name == *"c" && member.stage == Stage::Leaving)
     };
     until("all know that it is about to go", || leaving(&a) && leaving(&b) && leaving(&c));
     assert_eq!(a.state("c"), Some(PeerState::Leaving));

@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::fetching::Fetching;
 use crate::hints::Hints;
 use crate::links::Links;
+use crate::member::Stage;
 use crate::places::Places;
 use crate::resolved::Resolved;
 
@@ -137,7 +138,7 @@ fn member(name: &str, run: u64, peer_address: &str) -> Arc<Member> {
         peer_address: peer_address.into(),
         weight: 1,
         zone: "".into(),
-        leaving: false,
+        stage: Stage::Serving,
     })
 }
 
