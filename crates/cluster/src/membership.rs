@@ -145,3 +145,6 @@ impl fmt::Debug for Membership {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod simulation;
