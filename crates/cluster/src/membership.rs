@@ -150,3 +150,6 @@ impl fmt::Debug for Membership {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod simulation;

@@ -53,9 +53,12 @@ pub(super) struct Engine {
 enum Standing {
     Inside(Box<Swim>),
     Outside {
-        /// Who has the name, and when that was last heard.
+        /// Who has the name.
         rival: Identity,
+        /// When that was last heard.
         told: Duration,
+        /// If nobody says so again, it is so until then.
+        until: Duration,
     },
     Gone,
 }
@@ -93,7 +96,7 @@ impl Engine {
     pub(super) fn next_due(&self) -> Option<Duration> {
         let forgiven = match self.standing {
             Standing::Inside(_) => None,
-            Standing::Outside { told, .. } => Some(told + STAND_BACK),
+            Standing::Outside { until, .. } => Some(until),
             Standing::Gone => return None,
         };
         let dues = [self.effects.timers.next_due(), self.seeds.next_due(), forgiven];
@@ -110,8 +113,8 @@ impl Engine {
                 Task::CallTheLost => self.call_the_lost(),
             }
         }
-        if let Standing::Outside { told, .. } = self.standing
-            && now >= told + STAND_BACK
+        if let Standing::Outside { until, .. } = self.standing
+            && now >= until
         {
             self.effects.tell(Notice::LetIn);
             self.enter();
@@ -274,9 +277,11 @@ impl Engine {
     /// Leaves the cluster to another that has the name of this node.
     fn step_back(&mut self, rival: Identity, notice: fn(Arc<Member>) -> Notice) {
         let now = self.effects.now;
+        // By chance, or two nodes that wait for each other would do so forever.
+        let until = now + STAND_BACK.mul_f64(self.chance.random_range(0.5..=1.5));
         match &mut self.standing {
-            Standing::Outside { rival: known, told } => {
-                *told = now;
+            Standing::Outside { rival: known, told, until: before } => {
+                (*told, *before) = (now, until);
                 if *known == rival {
                     return;
                 }
@@ -286,11 +291,11 @@ impl Engine {
                 let doors = std::iter::once(&rival.member);
                 let doors = doors.chain(&self.members).map(|door| Arc::clone(&door.peer_address));
                 let own = Arc::clone(&self.me.member.peer_address);
-                self.seeds.find(doors.filter(|door| *door != own).take(8));
+                self.seeds.find(doors.filter(|door| *door != own).take(8), now + TAKEN);
                 self.effects.timers.clear();
                 self.effects.touched = true;
                 self.settled = false;
-                self.standing = Standing::Outside { rival: rival.clone(), told: now };
+                self.standing = Standing::Outside { rival: rival.clone(), told: now, until };
             }
             Standing::Gone => return,
         }
@@ -363,12 +368,10 @@ impl Engine {
         self.effects.outputs.push(Output::Publish { version, members });
         let count = self.members.len();
         self.swim(|swim, _| swim.set_config(config(count)));
-        let now = self.effects.now;
         let is_member = |name: &str| self.members.iter().any(|member| *member.name == *name);
-        self.seeds.review(now, is_member);
         if before.iter().any(|former| !is_member(&former.name)) {
-            // Their names may lead elsewhere now.
-            self.seeds.again(None, now, TAKEN, &mut self.chance);
+            // What led there may lead elsewhere now, or to who comes back.
+            self.seeds.again(None, self.effects.now, TAKEN, &mut self.chance);
         }
     }
 

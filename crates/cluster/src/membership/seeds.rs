@@ -30,14 +30,9 @@ struct Seed {
 
 #[derive(Debug)]
 enum Fate {
-    /// The member that answered.
-    Leads(Arc<str>),
+    Leads,
     Own,
-    Silent {
-        since: Duration,
-        knocks: u32,
-        why: Arc<str>,
-    },
+    Silent { since: Duration, knocks: u32, why: Arc<str> },
 }
 
 impl Seeds {
@@ -45,19 +40,19 @@ impl Seeds {
     pub(super) fn new(given: &[String], own: &str) -> Self {
         let mut seeds = Self { seeds: Vec::new() };
         let others = given.iter().map(|address| address.trim()).filter(|address| *address != own);
-        seeds.add(others.map(Arc::from), true);
+        seeds.add(others.map(Arc::from), true, Duration::ZERO);
         seeds
     }
 
-    /// Knocks there too, until this node is of the cluster.
-    pub(super) fn find(&mut self, addresses: impl Iterator<Item = Arc<str>>) {
-        self.add(addresses, false);
+    /// Knocks there too from `due` on, until this node is of the cluster.
+    pub(super) fn find(&mut self, addresses: impl Iterator<Item = Arc<str>>, due: Duration) {
+        self.add(addresses, false, due);
     }
 
-    fn add(&mut self, addresses: impl Iterator<Item = Arc<str>>, given: bool) {
+    fn add(&mut self, addresses: impl Iterator<Item = Arc<str>>, given: bool, due: Duration) {
         for address in addresses {
             if self.seeds.iter().all(|seed| seed.address != address) {
-                self.seeds.push(Seed { address, given, due: Some(Duration::ZERO), fate: None });
+                self.seeds.push(Seed { address, given, due: Some(due), fate: None });
             }
         }
     }
@@ -91,10 +86,10 @@ impl Seeds {
         Some(Arc::clone(&seed.address))
     }
 
-    /// That member was there.
-    pub(super) fn leads(&mut self, address: &str, name: &Arc<str>) {
+    /// Another was there who let this node in. There is no need to knock until one is lost.
+    pub(super) fn leads(&mut self, address: &str) {
         if let Some(seed) = self.seed(address) {
-            (seed.fate, seed.due) = (Some(Fate::Leads(Arc::clone(name))), None);
+            (seed.fate, seed.due) = (Some(Fate::Leads), None);
         }
     }
 
@@ -135,19 +130,6 @@ impl Seeds {
             if address.is_none_or(|address| address == &*seed.address) {
                 let due = now + delay.mul_f64(chance.random_range(0.5..=1.0));
                 seed.due = Some(seed.due.map_or(due, |sooner| sooner.min(due)));
-            }
-        }
-    }
-
-    /// Knocks again where the one that answered is no member any more.
-    pub(super) fn review(&mut self, now: Duration, is_member: impl Fn(&str) -> bool) {
-        for seed in &mut self.seeds {
-            if seed.due.is_none()
-                && let Some(Fate::Leads(name)) = &seed.fate
-                && !is_member(name)
-            {
-                seed.due = Some(now);
-                seed.fate = Some(Fate::Silent { since: now, knocks: 0, why: "it is lost".into() });
             }
         }
     }

@@ -14,37 +14,20 @@ use crate::membership::timing::TAKEN;
 
 impl Engine {
     /// Another knocks. `Ok(None)`: this node is of no cluster that it could let it into.
-    pub(in crate::membership) fn knocked(
-        &mut self,
-        now: Duration,
-        body: &[u8],
-    ) -> Result<Option<Bytes>, Malformed> {
-        self.effects.now = now;
+    pub(in crate::membership) fn knocked(&self, body: &[u8]) -> Result<Option<Bytes>, Malformed> {
         let guest: Identity = decode(body)?;
-        let answer = self.receive(&guest);
-        self.review();
-        Ok(answer.map(|answer| encode(&answer)))
+        Ok(self.receive(&guest).map(|answer| encode(&answer)))
     }
 
-    fn receive(&mut self, guest: &Identity) -> Option<Answer> {
+    fn receive(&self, guest: &Identity) -> Option<Answer> {
         let come = |known, members| Answer::Come { by: self.me.clone(), known, members };
-        if guest.is_called(self.me.name()) {
-            return match self.standing {
-                Standing::Gone => None,
-                _ if guest.is_run_of(&self.me) => Some(come(None, Vec::new())),
-                // Of two that both are not let in the later is to be, or neither ever would.
-                Standing::Outside { .. } if guest.outranks(&self.me) => {
-                    Some(come(None, Vec::new()))
-                }
-                Standing::Inside(_) if !self.settled && guest.outranks(&self.me) => {
-                    let answer = come(None, Vec::new());
-                    self.step_back(guest.clone(), Notice::Displaced);
-                    Some(answer)
-                }
-                _ => Some(Answer::Taken { by: self.me.clone(), rival: self.me.clone() }),
-            };
-        }
         let Standing::Inside(swim) = &self.standing else { return None };
+        if guest.is_run_of(&self.me) {
+            return Some(come(None, Vec::new()));
+        }
+        if guest.is_called(self.me.name()) {
+            return Some(Answer::Taken { by: self.me.clone(), rival: self.me.clone() });
+        }
         let known = self.others().find(|other| other.id().is_called(guest.name()));
         if let Some(known) = known
             && known.state() != State::Down
@@ -94,22 +77,20 @@ impl Engine {
         known: Option<Identity>,
         members: Vec<foca::Member<Identity>>,
     ) {
-        if let Standing::Outside { .. } = self.standing {
+        if let Standing::Outside { told, .. } = self.standing {
+            if self.effects.now < told + 2 * TAKEN {
+                // Others know better, or will soon.
+                return;
+            }
             self.effects.tell(Notice::LetIn);
             self.enter();
-        }
-        if by.is_called(self.me.name()) {
-            // It stands back for this node, and knows no other.
-            let why = "it has the name of this node, and is not let in";
-            self.seeds.is_silent(address, why, self.effects.now, &mut self.chance);
-            return;
         }
         if let Some(known) = known
             && (known == self.me || known.outranks(&self.me))
         {
             self.outrun(&known);
         }
-        self.seeds.leads(address, by.name());
+        self.seeds.leads(address);
         self.settled = true;
         let host = by.clone();
         let name = Arc::clone(self.me.name());
