@@ -190,8 +190,8 @@ fn schedule(seed: u64) -> Duration {
     for (_, life) in world.living().filter(|(_, life)| life.settled) {
         let view = View::new(life.engine.version(), life.engine.members().to_vec());
         let key = |key: u64| view.owner(&key.to_le_bytes());
-        let seen: Vec<_> = (0..20).map(key).collect();
-        assert_eq!(*owners.get_or_insert_with(|| seen.clone()), seen, "who has which key");
+        let found: Vec<_> = (0..20).map(key).collect();
+        assert_eq!(*owners.get_or_insert_with(|| found.clone()), found, "who has which key");
     }
     took
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use crate::member::Member;
+use crate::member::{Member, Stage};
 use crate::membership::engine::Engine;
 use crate::membership::output::{Notice, Output};
 
@@ -125,7 +125,7 @@ impl World {
             peer_address: Arc::clone(&node.place),
             weight: 1 + u32::try_from(index).unwrap(),
             zone: "".into(),
-            leaving: false,
+            stage: Stage::Serving,
         };
         let (name, run, place) = (node.name.clone(), me.run, Arc::clone(&node.place));
         let engine = Engine::new(me, &node.seeds, seed);
@@ -295,9 +295,9 @@ impl World {
                 }
                 Output::Settled(settled) => life.settled = settled,
                 Output::Tell(notice) => {
-                    let line = format!("node {index} says: {notice}");
+                    let said = format!("node {index} says: {notice}");
                     life.notices.push((self.now, notice));
-                    self.tell(line);
+                    self.tell(said);
                 }
             }
         }
