@@ -445,6 +445,11 @@ impl Shard {
         Some(Box::new(std::mem::replace(self, empty)))
     }
 
+    /// No cas unique up to `last` is given from now on.
+    pub(crate) fn skip_cas(&mut self, last: u64) {
+        self.cas = self.cas.max(last - last % self.shards + self.number as u64);
+    }
+
     /// Has the next process know of cas uniques that may be given out from now on.
     #[cold]
     fn note_cas(&mut self) {

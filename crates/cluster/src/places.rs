@@ -16,6 +16,8 @@ pub(crate) struct Places {
     next: Option<View>,
     /// What the others had when this node came, by their places in the view; nothing once that is long ago.
     before: Option<Vec<Before>>,
+    /// Whether there is anybody to be asked for what this node lacks: not those who are gone.
+    asks: bool,
 }
 
 /// What a member had when this node came.
@@ -31,7 +33,14 @@ pub(crate) enum Before {
 impl Places {
     /// Those of a node of that name that knows of no other.
     pub(crate) fn alone(name: &Arc<str>) -> Self {
-        Self { name: Arc::clone(name), view: Arc::default(), whole: None, next: None, before: None }
+        Self {
+            name: Arc::clone(name),
+            view: Arc::default(),
+            whole: None,
+            next: None,
+            before: None,
+            asks: false,
+        }
     }
 
     /// Those of the node of that name. `gone` are those who have gone of late.
@@ -58,9 +67,11 @@ impl Places {
                 View::new(view.version, view.members.iter().map(serves).chain(gone).collect())
             })
         };
+        let leaves = view.members.iter().any(|member| member.stage == Stage::Leaving);
         let (whole, next) = (with(Stage::Leaving, gone), with(Stage::Coming, &[]));
         let before = before.filter(|before| before.contains(&Before::Items));
-        Self { name, view, whole, next, before }
+        let asks = leaves || before.is_some();
+        Self { name, view, whole, next, before, asks }
     }
 
     /// Whether there is never anybody but the owner.
@@ -93,7 +104,7 @@ impl Places {
 
     /// Who may have what this node lacks though the key belongs to it.
     pub(crate) fn source(&self, key: &[u8]) -> Option<&Arc<Member>> {
-        if owner(&self.view, key)?.name != self.name {
+        if !self.asks || owner(&self.view, key)?.name != self.name {
             return None;
         }
         let leaving = self.whole.as_ref().and_then(|whole| {

@@ -430,6 +430,20 @@ fn no_two_items_have_the_same_cas_unique() {
 }
 
 #[test]
+fn cas_uniques_begin_where_they_are_told() {
+    let cache = cache(1 << 20);
+    cache.skip_cas(1_000_000_007);
+    cache.skip_cas(5);
+    let mut seen = std::collections::HashSet::new();
+    for number in 0..500 {
+        let Outcome::Stored { cas, .. } = set(&cache, &format!("key-{number}"), b"v", 0) else {
+            panic!("not stored")
+        };
+        assert!(cas > 1_000_000_007 && seen.insert(cas), "{cas}");
+    }
+}
+
+#[test]
 fn a_lower_limit_evicts_at_once() {
     let cache = cache(1 << 20);
     for number in 0..5_000 {
