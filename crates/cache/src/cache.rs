@@ -2,7 +2,7 @@
 //!
 //! - `values`: large values, whose pages are written before a shard is locked
 //! - `room`: how shards make room for each other, and for what is lent
-//! - `crawl`: a walk over all items
+//! - `walk`: a walk over all items, to list them or to drop some
 //! - `census`: what is held, and in what state
 //! - `restore`: empty shards filled with what a file has
 
@@ -27,10 +27,12 @@ use crate::shard::{Hashed, Lack, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
 mod census;
-mod crawl;
 mod restore;
 mod room;
 mod values;
+mod walk;
+
+pub use walk::Walk;
 
 /// Items in memory, up to a limit.
 pub struct Cache {

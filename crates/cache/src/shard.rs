@@ -3,7 +3,7 @@
 //! - `write`: how records are written
 //! - `reclaim`: how room is made
 //! - `gather`: how long values are brought together
-//! - `crawl`: what a walk over all items is shown
+//! - `walk`: what a walk over all items is shown, and drops
 //! - `census`: what is told of its state
 //! - `restore`: what another process has left
 //! - `audit`: whether the books are right, for tests
@@ -30,10 +30,10 @@ use crate::stats::Stats;
 #[cfg(test)]
 mod audit;
 mod census;
-mod crawl;
 mod gather;
 mod reclaim;
 mod restore;
+mod walk;
 mod write;
 
 use reclaim::Job;

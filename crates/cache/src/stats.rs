@@ -30,6 +30,8 @@ pub struct Stats {
     pub reclaimed: u64,
     /// Of these, items that were never fetched.
     pub expired_unfetched: u64,
+    /// Items removed since a walk found that they are not to be kept.
+    pub dropped: u64,
     /// Values refused for want of room.
     pub out_of_memory: u64,
 }
@@ -49,6 +51,7 @@ impl Stats {
         self.evicted_idle_secs = self.evicted_idle_secs.max(other.evicted_idle_secs);
         self.reclaimed += other.reclaimed;
         self.expired_unfetched += other.expired_unfetched;
+        self.dropped += other.dropped;
         self.out_of_memory += other.out_of_memory;
     }
 }

@@ -5,9 +5,9 @@ use crate::arena::PAGE_BYTES;
 use crate::census::Census;
 
 mod census;
-mod crawl;
 mod restart;
 mod threads;
+mod walk;
 
 const NOW: Seconds = 1_700_000_000;
 

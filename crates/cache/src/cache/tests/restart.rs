@@ -19,7 +19,7 @@ pub(super) fn contents(cache: &Cache) -> HashMap<Vec<u8>, (Header, usize)> {
         let shard = shard.0.lock();
         let mut left = Some(Span::ALL);
         while let Some(span) = left {
-            left = shard.crawl(span, &cache.hashing, |key, header, len| {
+            left = shard.walk(span, &cache.hashing, |key, header, len| {
                 contents.insert(key.to_vec(), (header, len));
             });
         }
@@ -56,6 +56,22 @@ fn options(limit: u64) -> Options {
 
 fn open(path: &Path, limit: u64, now: Seconds) -> (Cache, Restored) {
     Cache::open(&options(limit), path, now).unwrap()
+}
+
+#[test]
+fn what_a_walk_has_dropped_does_not_come_back() {
+    let (_dir, path) = place();
+    let (cache, _) = open(&path, 8 << 20, NOW);
+    for number in 0..300 {
+        set(&cache, &format!("key-{number}"), &vec![b'x'; number * 50], 0);
+    }
+    let mut walk = Walk::default();
+    while cache.drop_a_step(&mut walk, NOW, |key| !key.ends_with(b"3")) {}
+    let before = contents(&cache);
+    drop(cache);
+    let (cache, restored) = open(&path, 8 << 20, NOW);
+    assert_eq!((restored.items, cache.stats(NOW).items), (270, 270));
+    assert_same(&before, &cache, &restored);
 }
 
 #[test]

@@ -1,16 +1,16 @@
-//! What a shard shows of its items in one step of a walk over all.
+//! What a shard shows of its items in one step of a walk over all, and what goes then.
 
 use ahash::RandomState;
 use larder_protocol::Header;
 
-use super::Shard;
+use super::{Hashed, Shard};
 use crate::index::Span;
 use crate::record::Head;
 
 impl Shard {
     /// Shows the first items of a span, expired or not: key, header, bytes of key and value. What
     /// of the span is left.
-    pub(crate) fn crawl(
+    pub(crate) fn walk(
         &self,
         span: Span,
         hashing: &RandomState,
@@ -28,6 +28,14 @@ impl Shard {
             }
         });
         step.rest()
+    }
+
+    /// Removes an item that a walk has found to be unwanted, if it is still there.
+    pub(crate) fn drop_unwanted(&mut self, key: Hashed<'_>) {
+        if let Some(found) = self.look_up(key) {
+            self.take_out(key, &found);
+            self.counters.dropped += 1;
+        }
     }
 }
 
