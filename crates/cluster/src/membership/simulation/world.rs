@@ -173,7 +173,7 @@ impl World {
     ) -> Option<R> {
         let now = self.now;
         let life = self.nodes[index].life.as_mut()?;
-        let result = act(&mut life.engine, now - life.started);
+        let result = act(&mut life.engine, now.saturating_sub(life.started));
         self.carry_out(index);
         Some(result)
     }
@@ -295,9 +295,9 @@ impl World {
                 }
                 Output::Settled(settled) => life.settled = settled,
                 Output::Tell(notice) => {
-                    let line = format!("node {index} says: {notice}");
+                    let said = format!("node {index} says: {notice}");
                     life.notices.push((self.now, notice));
-                    self.tell(line);
+                    self.tell(said);
                 }
             }
         }
