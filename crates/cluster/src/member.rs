@@ -117,3 +117,41 @@ impl fmt::Display for BadMember {
 }
 
 impl std::error::Error for BadMember {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_line_of_text_could_carry_or_no_ring_is_refused() {
+        let fine = Member {
+            name: "node-1:11212".into(),
+            run: 1,
+            client_address: "[::1]:11211".into(),
+            peer_address: "host.example:7946".into(),
+            weight: 1000,
+            zone: "".into(),
+            stage: Stage::Serving,
+        };
+        assert_eq!(fine.check(), Ok(()));
+        let refused = |change: fn(&mut Member)| {
+            let mut member = fine.clone();
+            change(&mut member);
+            member.check().unwrap_err().to_string()
+        };
+        assert!(refused(|member| member.name = "".into()).starts_with("\"\" is no node name"));
+        assert!(refused(|member| member.name = "a b".into()).contains("without spaces"));
+        assert!(refused(|member| member.name = "x".repeat(261).into()).contains("260 bytes"));
+        for address in ["host", "host:", "host:0", "host:65536", ":1", "a\nb:1", ""] {
+            assert!(fine.check().is_ok());
+            let member = Member { peer_address: address.into(), ..fine.clone() };
+            assert_eq!(member.check(), Err(BadMember::Address(address.into())));
+            let member = Member { client_address: address.into(), ..fine.clone() };
+            assert_eq!(member.check(), Err(BadMember::Address(address.into())));
+        }
+        assert!(refused(|member| member.zone = "a\u{7}".into()).contains("no zone"));
+        assert!(refused(|member| member.weight = 0).contains("from 1 to 1000"));
+        assert!(refused(|member| member.weight = 1001).contains("from 1 to 1000"));
+        assert!(refused(|member| member.run = u64::MAX).contains("no time"));
+    }
+}

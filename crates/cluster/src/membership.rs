@@ -1,7 +1,7 @@
 //! Who is of the cluster, kept by gossip with a failure detector.
 //!
-//! - `engine`: who is there, decided from what is heard; `engine/door`: who is let in, `engine/gossip`:
-//!   what is heard in passing
+//! - `engine`: who is there, decided from what is heard; `engine/roll`: the list of them,
+//!   `engine/door`: who is let in, `engine/gossip`: what is heard in passing
 //! - `identity`: a member, told from who else had its name
 //! - `message`: what nodes say to each other, as bytes
 //! - `output`: what the engine wants done; `timers`, `seeds`: when it wants to do something itself
@@ -124,8 +124,8 @@ impl Membership {
     pub fn peers(&self) -> Vec<PeerReport> {
         let peers = self.driver.run(|engine, now| engine.peers(now));
         let report = |(member, state): (Arc<Member>, _)| {
-            let round_trip = self.driver.round_trip(&member.peer_address);
-            PeerReport { member, state, round_trip }
+            let link = self.driver.link_stats(&member.peer_address).unwrap_or_default();
+            PeerReport { member, state, connected: link.connected, round_trip: link.round_trip }
         };
         peers.into_iter().map(report).collect()
     }

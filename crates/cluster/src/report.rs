@@ -34,7 +34,7 @@ pub(crate) fn tell(
     let (keys, all) = hints.count();
     stat("hints_owed", &keys);
     stat("hints_owed_all", &all);
-    for (number, PeerReport { member, state, round_trip }) in peers.iter().enumerate() {
+    for (number, PeerReport { member, state, round_trip, connected }) in peers.iter().enumerate() {
         let mut stat = |name: &str, value: &dyn Display| stat(&format!("{number}:{name}"), value);
         stat("name", &member.name);
         let (word, lost) = match state {
@@ -58,6 +58,9 @@ pub(crate) fn tell(
         let place = view.members.iter().position(|other| other.name == member.name);
         let share = place.map_or(0.0, |place| view.share(place));
         stat("keys_percent", &format!("{:.2}", share * 100.0));
+        if *state != PeerState::Here {
+            stat("connected", &if *connected { "yes" } else { "no" });
+        }
         if let Some(round_trip) = round_trip {
             stat("round_trip_us", &round_trip.as_micros());
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use larder_peer::{Credentials, Link, PeerId, Refusal, Settings};
+use larder_peer::{Credentials, Link, PeerId, Refusal, Settings, Stats};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -141,9 +141,9 @@ impl Driver {
         *self.links.lock() = Links::default();
     }
 
-    /// How long messages to that address take to be answered.
-    pub(super) fn round_trip(&self, address: &str) -> Option<Duration> {
-        self.links.lock().members.get(address)?.link.stats().round_trip
+    /// What the link for gossip to that address has done.
+    pub(super) fn link_stats(&self, address: &str) -> Option<Stats> {
+        Some(self.links.lock().members.get(address)?.link.stats())
     }
 
     /// Likewise, with the messages that are on their way then.
@@ -176,7 +176,7 @@ impl Driver {
             }
             Output::Tell(notice) => match notice {
                 Notice::Displaced(_) => error!("{notice}"),
-                Notice::Taken(_) | Notice::Namesake(_) | Notice::Lost(_) | Notice::Alone => {
+                Notice::Taken(_) | Notice::Lost(_) | Notice::Alone => {
                     warn!("{notice}");
                 }
                 _ => info!("{notice}"),

@@ -19,7 +19,7 @@ use tracing::debug;
 use super::identity::Identity;
 use super::message::encode;
 use super::output::{Effects, Notice, Output};
-use super::report::{PeerState, SilentSeed};
+use super::report::SilentSeed;
 use super::seeds::Seeds;
 use super::timers::Task;
 use super::timing::{ASK_WHY, CALL_THE_LOST, STAND_BACK, TAKEN, config};
@@ -27,6 +27,10 @@ use crate::member::{Member, Stage};
 
 mod door;
 mod gossip;
+mod roll;
+
+/// To how many others a node goes back that had to leave, besides its seeds.
+const DOORS: usize = 8;
 
 type Swim = Foca<Identity, PostcardCodec, SmallRng, NoCustomBroadcast>;
 
@@ -181,46 +185,6 @@ impl Engine {
         matches!(self.standing, Standing::Gone)
     }
 
-    pub(super) fn version(&self) -> u32 {
-        self.version
-    }
-
-    /// In the order of their names, with this node.
-    pub(super) fn members(&self) -> &[Arc<Member>] {
-        &self.members
-    }
-
-    /// Members and those who are lost, in the order of their names.
-    pub(super) fn peers(&self, now: Duration) -> Vec<(Arc<Member>, PeerState)> {
-        let mut peers = vec![(Arc::clone(&self.me.member), PeerState::Here)];
-        for other in self.others() {
-            let member = &other.id().member;
-            let state = match other.state() {
-                State::Suspect => PeerState::Suspect,
-                State::Alive if member.stage == Stage::Coming => PeerState::Coming,
-                State::Alive if member.stage == Stage::Leaving => PeerState::Leaving,
-                State::Alive => PeerState::Serving,
-                State::Down if member.stage == Stage::Leaving => continue,
-                State::Down => match self.effects.lost.get(&member.name) {
-                    Some(at) => PeerState::Lost { since: now.saturating_sub(*at) },
-                    // It was so before this node came.
-                    None => continue,
-                },
-            };
-            peers.push((Arc::clone(member), state));
-        }
-        peers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
-        peers
-    }
-
-    /// Peer addresses of all to whom this node speaks, or would.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = &Arc<str>> {
-        let gone = |other: &foca::Member<Identity>| {
-            other.state() == State::Down && other.id().member.stage == Stage::Leaving
-        };
-        self.others().filter(move |other| !gone(other)).map(|other| &other.id().member.peer_address)
-    }
-
     pub(super) fn silent_seeds(&self, now: Duration) -> Vec<SilentSeed> {
         let report = |(address, at, why): (&Arc<str>, Duration, &Arc<str>)| SilentSeed {
             address: Arc::clone(address),
@@ -228,16 +192,6 @@ impl Engine {
             why: Arc::clone(why),
         };
         self.seeds.silent().map(report).collect()
-    }
-
-    /// All that foca remembers, but for who had the name of this node.
-    fn others(&self) -> impl Iterator<Item = &foca::Member<Identity>> {
-        let swim = match &self.standing {
-            Standing::Inside(swim) => Some(swim),
-            Standing::Outside { .. } | Standing::Gone => None,
-        };
-        let all = swim.into_iter().flat_map(|swim| swim.iter_membership_state());
-        all.filter(|other| !other.id().is_called(self.me.name()))
     }
 
     /// Has foca do something, if it is of a cluster.
@@ -274,8 +228,8 @@ impl Engine {
         self.effects.timers.set(Task::CallTheLost, self.effects.now + CALL_THE_LOST.0);
     }
 
-    /// Leaves the cluster to another that has the name of this node.
-    fn step_back(&mut self, rival: Identity, notice: fn(Arc<Member>) -> Notice) {
+    /// Leaves the cluster to another that has the name of this node, as `by` says.
+    fn step_back(&mut self, by: &Identity, rival: Identity, notice: fn(Arc<Member>) -> Notice) {
         let now = self.effects.now;
         // By chance, or two nodes that wait for each other would do so forever.
         let until = now + STAND_BACK.mul_f64(self.chance.random_range(0.5..=1.5));
@@ -288,10 +242,9 @@ impl Engine {
                 *known = rival.clone();
             }
             Standing::Inside(_) => {
-                let doors = std::iter::once(&rival.member);
-                let doors = doors.chain(&self.members).map(|door| Arc::clone(&door.peer_address));
-                let own = Arc::clone(&self.me.member.peer_address);
-                self.seeds.find(doors.filter(|door| *door != own).take(8), now + TAKEN);
+                let doors = [by, &rival].map(|door| &door.member.peer_address).into_iter();
+                let doors: Vec<_> = doors.chain(self.addresses()).take(DOORS).cloned().collect();
+                self.seeds.find(doors.into_iter(), now + TAKEN);
                 self.effects.timers.clear();
                 self.effects.touched = true;
                 self.settled = false;
@@ -348,62 +301,7 @@ impl Engine {
             self.effects.outputs.push(Output::Settled(self.settled));
         }
     }
-
-    /// Publishes who is there, if that is not who was.
-    fn publish(&mut self) {
-        if !std::mem::take(&mut self.effects.touched) {
-            return;
-        }
-        let mut members = vec![Arc::clone(&self.me.member)];
-        let active = self.others().filter(|other| other.state() != State::Down);
-        members.extend(active.map(|other| Arc::clone(&other.id().member)));
-        members.sort_by(|a, b| a.name.cmp(&b.name));
-        if members == self.members || self.is_gone() {
-            return;
-        }
-        let before = std::mem::replace(&mut self.members, members);
-        self.tell_of_changes(&before);
-        self.version = self.second().max(self.version.saturating_add(1));
-        let (version, members) = (self.version, self.members.clone());
-        self.effects.outputs.push(Output::Publish { version, members });
-        let count = self.members.len();
-        self.swim(|swim, _| swim.set_config(config(count)));
-        let is_member = |name: &str| self.members.iter().any(|member| *member.name == *name);
-        if before.iter().any(|former| !is_member(&former.name)) {
-            // What led there may lead elsewhere now, or to who comes back.
-            self.seeds.again(None, self.effects.now, TAKEN, &mut self.chance);
-        }
-    }
-
-    fn tell_of_changes(&mut self, before: &[Arc<Member>]) {
-        if !matches!(self.standing, Standing::Inside(_)) {
-            return;
-        }
-        let mut notices = Vec::new();
-        for former in before {
-            if self.members.iter().any(|member| member.name == former.name) {
-                continue;
-            }
-            let left = |other: &foca::Member<Identity>| {
-                other.id().is_called(&former.name) && other.id().member.stage == Stage::Leaving
-            };
-            let notice = if self.others().any(left) { Notice::Left } else { Notice::Lost };
-            notices.push(notice(Arc::clone(former)));
-        }
-        for member in &self.members {
-            match before.iter().find(|former| former.name == member.name) {
-                Some(former) if former == member || *member == self.me.member => {}
-                Some(_) => notices.push(Notice::Changed(Arc::clone(member))),
-                None => notices.push(Notice::Came(Arc::clone(member))),
-            }
-        }
-        self.effects.outputs.extend(notices.into_iter().map(Output::Tell));
-    }
-
-    /// The second in which this is, counted from this run's start, so that no clock that is set has it
-    /// go back.
-    fn second(&self) -> u32 {
-        let second = self.me.member.run / 1_000_000 + self.effects.now.as_secs();
-        u32::try_from(second).unwrap_or(u32::MAX)
-    }
 }
+
+#[cfg(test)]
+mod tests;

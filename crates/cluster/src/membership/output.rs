@@ -43,8 +43,6 @@ pub(super) enum Notice {
     Taken(Arc<Member>),
     /// This node was a member, and another came later that has its name.
     Displaced(Arc<Member>),
-    /// This node is a member, and hears of another that came earlier and has its name.
-    Namesake(Arc<Member>),
     /// The name that was taken is not any more.
     LetIn,
 }
@@ -80,12 +78,6 @@ impl fmt::Display for Notice {
                 "another node that is called {} was started at {} and takes the place of this one: \
                  give one of the two another --node-name",
                 by.name, by.peer_address
-            ),
-            Self::Namesake(other) => write!(
-                f,
-                "another node that is called {} is at {}, and has to give way to this one: give it \
-                 another --node-name",
-                other.name, other.peer_address
             ),
             Self::LetIn => f.write_str("the name of this node is not taken any more"),
         }

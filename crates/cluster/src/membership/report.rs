@@ -12,6 +12,8 @@ pub struct PeerReport {
     pub member: Arc<Member>,
     /// How it is.
     pub state: PeerState,
+    /// Whether this node has a connection to it for gossip now.
+    pub connected: bool,
     /// How long messages to it take to be answered, lately. `None` if there were none.
     pub round_trip: Option<Duration>,
 }

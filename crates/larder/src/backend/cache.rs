@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use larder_cache::{Cache, Options, Runway};
+use larder_cache::{Cache, Options, Runway, Walk};
 use larder_cluster::Engine;
 use larder_protocol::{Exptime, Item, Mode, Op, Outcome, Seconds, Store};
 use larder_server::{Backend, Session, StatsGroup};
@@ -180,7 +180,7 @@ impl Backend for CacheBackend {
 }
 
 impl Engine for CacheBackend {
-    type Walk = ();
+    type Walk = Walk;
 
     #[inline]
     fn execute(&self, key: &[u8], op: &Op<'_>, now: Seconds, respond: impl FnOnce(Outcome<'_>)) {
@@ -214,9 +214,11 @@ impl Engine for CacheBackend {
         stored
     }
 
-    fn walk(&self) {}
+    fn walk(&self) -> Walk {
+        Walk::default()
+    }
 
-    fn drop_a_step(&self, (): &mut (), _: Seconds, _: impl FnMut(&[u8]) -> bool) -> bool {
-        false
+    fn drop_a_step(&self, walk: &mut Walk, now: Seconds, keep: impl FnMut(&[u8]) -> bool) -> bool {
+        self.cache.drop_a_step(walk, now, keep)
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use foca::State;
 
 use super::{Engine, Standing};
+use crate::member::Member;
 use crate::membership::identity::Identity;
 use crate::membership::message::{Answer, Malformed, decode, encode};
 use crate::membership::output::Notice;
@@ -103,13 +104,27 @@ impl Engine {
         self.seeds.forget_found();
     }
 
+    /// Is later than that one was, whatever the clocks said.
+    fn outrun(&mut self, other: &Identity) {
+        let mut me = self.me.clone();
+        if other.is_run_of(&me) {
+            me.bump = other.bump.saturating_add(1);
+        } else {
+            let run = other.member.run.saturating_add(1);
+            me = Identity { member: Member { run, ..Member::clone(&me.member) }.into(), bump: 0 };
+        }
+        self.change(me);
+    }
+
     /// The name of this node is that of another, who is alive.
     fn give_way(&mut self, address: &str, by: Identity, rival: Identity) {
         let why = format!("there {} has the name of this node", rival.member.peer_address);
         self.seeds.is_silent(address, &why, self.effects.now, &mut self.chance);
         // Who is alone has nobody to speak for it. Of two halves that have one each, the later stays.
-        if self.members.len() == 1 || rival.outranks(&self.me) {
-            self.step_back(rival, Notice::Taken);
+        if self.members.len() == 1 {
+            self.step_back(&by, rival, Notice::Taken);
+        } else if rival.outranks(&self.me) {
+            self.step_back(&by, rival, Notice::Displaced);
         } else {
             self.swim(|swim, effects| swim.announce(by, effects));
         }

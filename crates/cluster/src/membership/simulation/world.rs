@@ -173,7 +173,7 @@ impl World {
     ) -> Option<R> {
         let now = self.now;
         let life = self.nodes[index].life.as_mut()?;
-        let result = act(&mut life.engine, now - life.started);
+        let result = act(&mut life.engine, now.saturating_sub(life.started));
         self.carry_out(index);
         Some(result)
     }
