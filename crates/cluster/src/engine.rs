@@ -7,6 +7,9 @@ pub trait Engine: Send + Sync + 'static {
     /// How far a visit of all items is.
     type Walk: Send + 'static;
 
+    /// These keys are about to be asked for: a chance to have them at hand.
+    fn expect(&self, keys: &[&[u8]]);
+
     /// Does `op` to `key`, which is 1 to 250 bytes, and gives the answer to `respond` before it returns.
     /// What that borrows is held under a lock, so `respond` only copies.
     fn execute(&self, key: &[u8], op: &Op<'_>, now: Seconds, respond: impl FnOnce(Outcome<'_>));

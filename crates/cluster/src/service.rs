@@ -11,6 +11,7 @@ use crate::engine::Engine;
 use crate::failure;
 use crate::fetching::Lacking;
 use crate::membership::Membership;
+use crate::places::Places;
 use crate::shared::Shared;
 use crate::stand_in::bounded;
 
@@ -87,33 +88,53 @@ impl<E: Engine> Shared<E> {
         let (lives, commands) = call::read(body)?;
         let places = (lives.is_some() || !self.is_settled()).then(|| self.places());
         let now = (self.clock)();
+        let mut commands = commands.map_while(|asked| asked);
         let mut answer = call::begin_answer(now);
         let mut done = 0;
-        for asked in commands {
-            let Some(Asked { key, op }) = asked else { break };
-            done += 1;
-            let refused = if !(1..=MAX_KEY_LEN).contains(&key.len()) {
-                Some(failure::SENSELESS)
-            } else if answer.len() > ANSWER_BYTES && op.reads_only() {
-                Some(failure::AGAIN)
-            } else {
-                None
-            };
-            answer = if let Some(why) = refused {
-                told::write(&Outcome::Failed(why), answer, failure::number)?
-            } else {
-                let op = lives.map_or(op, |lives| bounded(&op, lives, now));
-                if let Some(places) = &places
-                    && !op.reads_only()
-                {
-                    self.will_change(places, key);
-                }
-                self.execute_into(key, &op, now, answer)?
-            };
+        let (mut some, mut keys) = (Vec::with_capacity(AHEAD), Vec::with_capacity(AHEAD));
+        loop {
+            some.clear();
+            some.extend(commands.by_ref().take(AHEAD));
+            if some.is_empty() {
+                break;
+            }
+            keys.clear();
+            keys.extend(some.iter().map(|asked| asked.key));
+            self.engine.expect(&keys);
+            done += some.len() as u64;
+            for asked in &some {
+                answer = self.carry_out_one(asked, lives, now, places.as_deref(), answer)?;
+            }
         }
         self.counters.calls.add(1);
         self.counters.answered.add(done);
         Some(answer.into())
+    }
+
+    /// Does a command, and appends what comes of it to `answer`.
+    #[inline]
+    fn carry_out_one(
+        &self,
+        asked: &Asked<'_>,
+        lives: Option<Seconds>,
+        now: Seconds,
+        places: Option<&Places>,
+        answer: Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        let Asked { key, op } = *asked;
+        if !(1..=MAX_KEY_LEN).contains(&key.len()) {
+            return told::write(&Outcome::Failed(failure::SENSELESS), answer, failure::number);
+        }
+        if answer.len() > ANSWER_BYTES && op.reads_only() {
+            return told::write(&Outcome::Failed(failure::AGAIN), answer, failure::number);
+        }
+        let op = lives.map_or(op, |lives| bounded(&op, lives, now));
+        if let Some(places) = places
+            && !op.reads_only()
+        {
+            self.will_change(places, key);
+        }
+        self.execute_into(key, &op, now, answer)
     }
 
     /// Does `op` to `key`, and appends what comes of it to `answer`.
@@ -142,6 +163,9 @@ impl<E: Engine> Shared<E> {
 fn senseless() -> Refusal {
     Refusal("this version knows no such call".to_owned())
 }
+
+/// How many keys an engine is told at once: about as many accesses as a processor has under way.
+const AHEAD: usize = 16;
 
 /// Bytes of answers after which fetches are to be asked again.
 const ANSWER_BYTES: usize = 8 << 20;

@@ -44,6 +44,8 @@ impl Fake {
 }
 
 impl Engine for Fake {
+    fn expect(&self, _keys: &[&[u8]]) {}
+
     fn execute(&self, key: &[u8], op: &Op<'_>, now: Seconds, respond: impl FnOnce(Outcome<'_>)) {
         let mut items = self.0.lock();
         let found = items.get(key).cloned();

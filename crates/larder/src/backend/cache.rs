@@ -183,6 +183,11 @@ impl Engine for CacheBackend {
     type Walk = Walk;
 
     #[inline]
+    fn expect(&self, keys: &[&[u8]]) {
+        self.cache.expect(keys);
+    }
+
+    #[inline]
     fn execute(&self, key: &[u8], op: &Op<'_>, now: Seconds, respond: impl FnOnce(Outcome<'_>)) {
         self.cache.execute(key, op, now, respond);
     }
