@@ -16,6 +16,8 @@ pub(crate) const PING: u8 = 18;
 pub(crate) const FORGET: u8 = 19;
 /// Asks how many items there are.
 pub(crate) const ITEMS: u8 = 20;
+/// Hands over items.
+pub(crate) const HAND: u8 = 21;
 
 /// A command as it goes to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -125,6 +127,72 @@ pub(crate) fn read_flush(body: &[u8]) -> Option<Seconds> {
     rest.try_into().ok().map(Seconds::from_le_bytes)
 }
 
+/// Items that are handed over.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    now: Seconds,
+    count: u32,
+    keys: Vec<u8>,
+    items: Vec<u8>,
+}
+
+impl Handed {
+    /// None yet, at a node whose clock says `now`.
+    pub(crate) fn new(now: Seconds) -> Self {
+        Self { now, count: 0, keys: Vec::new(), items: Vec::new() }
+    }
+
+    /// One more, as a fetch tells it.
+    pub(crate) fn push(&mut self, key: &[u8], item: &Outcome<'_>) {
+        let items = told::write(item, std::mem::take(&mut self.items), failure::number);
+        if let (Some(items), Ok(len)) = (items, u8::try_from(key.len())) {
+            self.items = items;
+            self.keys.push(len);
+            self.keys.extend_from_slice(key);
+            self.count += 1;
+        }
+    }
+
+    /// Bytes so far.
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len() + self.items.len()
+    }
+}
+
+impl From<Handed> for Bytes {
+    fn from(handed: Handed) -> Self {
+        let mut body = begin_answer(handed.now);
+        body.extend_from_slice(&handed.count.to_le_bytes());
+        body.extend_from_slice(&handed.keys);
+        body.extend_from_slice(&handed.items);
+        body.into()
+    }
+}
+
+/// The items, each with its key, in terms of the clock that says `now`. `None` if they make no sense to this
+/// version.
+pub(crate) fn read_handed(
+    body: &Bytes,
+    now: Seconds,
+) -> Option<impl Iterator<Item = (Bytes, Outcome<'static>)>> {
+    let ([VERSION], rest) = body.split_first_chunk()? else { return None };
+    let (theirs, rest) = rest.split_first_chunk()?;
+    let (count, mut rest) = rest.split_first_chunk()?;
+    let (theirs, count) = (Seconds::from_le_bytes(*theirs), u32::from_le_bytes(*count));
+    let mut keys = Vec::new();
+    for _ in 0..count {
+        let (len, behind) = rest.split_first()?;
+        let (key, behind) = behind.split_at_checked(usize::from(*len))?;
+        keys.push(body.slice_ref(key));
+        rest = behind;
+    }
+    let mut items = told::read(&body.slice_ref(rest), keys.len(), failure::of_number)?;
+    for item in &mut items {
+        set_clock(item, theirs, now);
+    }
+    Some(keys.into_iter().zip(items))
+}
+
 /// A call to forget keys, of up to 255 bytes.
 pub(crate) fn forget<'k>(keys: impl Iterator<Item = &'k [u8]>) -> Bytes {
     let mut body = vec![VERSION];
@@ -201,6 +269,32 @@ mod tests {
         assert!(read_forget(&[2]).is_none());
         assert_eq!(items(258), [1, 2, 1, 0, 0, 0, 0, 0, 0][..]);
         assert_eq!((read_items(&items(258)), read_items(&[1, 0])), (Some(258), None));
+    }
+
+    #[test]
+    fn items_that_are_handed_over_are_these_bytes() {
+        let header =
+            Header { cas: 9, client_flags: 7, exptime: 1060, last_access: 990, marks: Marks::WON };
+        let value = Value::Slice(b"v");
+        let hit = Hit { before: header, exptime: 1060, created: false, won: false, value };
+        let mut handed = Handed::new(1000);
+        handed.push(b"key", &Outcome::Hit(hit));
+        let body = Bytes::from(handed);
+        let expected = [
+            &[1, 232, 3, 0, 0, 1, 0, 0, 0, 3, b'k', b'e', b'y'][..],
+            &[0, 9, 7, 164, 8, 222, 7, 4, 164, 8, 0, 0, 1, b'v'],
+        ];
+        assert_eq!(body, expected.concat());
+        let items: Vec<_> = read_handed(&body, 5000).unwrap().collect();
+        let [(key, Outcome::Hit(hit))] = &items[..] else { panic!("{items:?}") };
+        assert_eq!(
+            (&key[..], hit.before.exptime, hit.before.last_access),
+            (&b"key"[..], 5060, 4990)
+        );
+        assert_eq!((hit.before.client_flags, hit.before.marks), (7, Marks::WON));
+        for len in 0..body.len() {
+            assert!(read_handed(&body.slice(..len), 5000).is_none(), "{len}");
+        }
     }
 
     #[test]

@@ -170,8 +170,8 @@ impl<E: Engine> Cluster<E> {
         Worker::start(Arc::clone(&self.shared), self.membership.views())
     }
 
-    /// Tells the others that this node is about to go, and waits until they go to its successors with its
-    /// keys.
+    /// Tells the others that this node is about to go, waits until they go to its successors with its keys, and
+    /// hands over its items to these, for some seconds at most.
     pub async fn part(&self) {
         self.membership.begin_leaving();
         let view = self.membership.view();
@@ -180,6 +180,8 @@ impl<E: Engine> Cluster<E> {
         };
         if view.members.iter().any(|member| is_other(&member)) {
             sleep(SPREAD).await;
+            let until = tokio::time::Instant::now() + HAND_OVER;
+            self.shared.hand_over(&self.membership.view(), until).await;
         }
     }
 
@@ -228,6 +230,9 @@ impl From<io::Error> for StartError {
 
 /// How long it takes at most until all members know what is new: a few rounds of gossip.
 const SPREAD: Duration = Duration::from_secs(1);
+
+/// For so long a node that goes hands over items: who waits for it to stop has patience for a while.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// Of a call, besides the longest value.
 const ROOM_BYTES: usize = 1 << 20;

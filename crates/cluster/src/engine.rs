@@ -7,6 +7,9 @@ pub trait Engine: Send + Sync + 'static {
     /// How far a visit of all items is.
     type Walk: Send + 'static;
 
+    /// How far the items have been handed over.
+    type HandOver: Send + 'static;
+
     /// These keys are about to be asked for: a chance to have them at hand.
     fn expect(&self, keys: &[&[u8]]);
 
@@ -25,6 +28,17 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Keeps what another node had, with all but its cas unique, unless there is something. Whether it did.
     fn take_over(&self, key: &[u8], item: &Item<'_>, now: Seconds) -> bool;
+
+    /// Begins to hand over all items.
+    fn hand_over(&self, now: Seconds) -> Self::HandOver;
+
+    /// Gives some more items, the hottest first. `false` once all were.
+    fn hand_over_a_step(
+        &self,
+        hand_over: &mut Self::HandOver,
+        now: Seconds,
+        give: impl FnMut(&[u8], Item<'_>),
+    ) -> bool;
 
     /// Begins a visit of all items.
     fn walk(&self) -> Self::Walk;

@@ -29,7 +29,7 @@ struct Asking {
 pub(crate) type Lacking = HashMap<Arc<str>, (Arc<Member>, Vec<Box<[u8]>>)>;
 
 impl Fetching {
-    fn begin(&self, key: &[u8]) {
+    pub(crate) fn begin(&self, key: &[u8]) {
         self.0.lock().entry(key.into()).or_default().askers += 1;
     }
 
@@ -41,7 +41,7 @@ impl Fetching {
     }
 
     /// An asker has an answer, which counts only if nothing has changed. Until this returns nothing does.
-    fn end(&self, key: &[u8], take: impl FnOnce()) {
+    pub(crate) fn end(&self, key: &[u8], take: impl FnOnce()) {
         let mut all = self.0.lock();
         let Some(asking) = all.get_mut(key) else { return };
         asking.askers -= 1;

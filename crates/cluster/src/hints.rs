@@ -20,12 +20,19 @@ pub(crate) struct Hints {
 /// What one node is to forget.
 #[derive(Debug, Default)]
 struct Owed {
-    /// Each with the number of its last change.
-    keys: HashMap<Box<[u8]>, u64>,
+    keys: HashMap<Box<[u8]>, Change>,
     bytes: usize,
     /// All items, and the number of the last change then.
     everything: Option<u64>,
     changes: u64,
+}
+
+/// The last change of a key.
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    number: u64,
+    /// The node has been told, and what it has sent before may still come.
+    told: bool,
 }
 
 /// Some of what a node is to forget.
@@ -69,12 +76,14 @@ impl Hints {
         if let Some(change) = owed.everything {
             return Some(Due::Everything(change));
         }
-        let some = owed.keys.iter().take(KEYS_AT_ONCE);
-        Some(Due::Keys(some.map(|(key, change)| (key.clone(), *change)).collect()))
+        let untold = owed.keys.iter().filter(|(_, change)| !change.told);
+        let some = untold.take(KEYS_AT_ONCE).map(|(key, change)| (key.clone(), change.number));
+        Some(Due::Keys(some.collect())).filter(|due| *due != Due::Keys(Vec::new()))
     }
 
-    /// A node has been told. What has changed since is still to be.
-    pub(crate) fn settle(&self, name: &str, due: &Due) {
+    /// A node has been told. What has changed since is still to be. With `keep`, keys are remembered
+    /// until [all that were told are forgotten](Self::forget_told).
+    pub(crate) fn settle(&self, name: &str, due: &Due, keep: bool) {
         let mut all = self.owed.lock();
         let Some(owed) = all.get_mut(name) else { return };
         match due {
@@ -83,14 +92,33 @@ impl Hints {
             }
             Due::Keys(keys) => {
                 for (key, change) in keys {
-                    if owed.keys.get(key) == Some(change) {
+                    let Some(last) = owed.keys.get_mut(key) else { continue };
+                    if last.number != *change {
+                        continue;
+                    }
+                    last.told = true;
+                    if !keep {
                         owed.keys.remove(key);
                         owed.bytes -= weight(key);
                     }
                 }
             }
         }
-        if owed.keys.is_empty() && owed.everything.is_none() {
+        if owed.is_nothing() {
+            all.remove(name);
+        }
+    }
+
+    /// Nothing comes from that node any more.
+    pub(crate) fn forget_told(&self, name: &str) {
+        let mut all = self.owed.lock();
+        let Some(owed) = all.get_mut(name) else { return };
+        let Owed { keys, bytes, .. } = owed;
+        keys.retain(|key, change| {
+            *bytes -= if change.told { weight(key) } else { 0 };
+            !change.told
+        });
+        if owed.is_nothing() {
             all.remove(name);
         }
     }
@@ -103,12 +131,17 @@ impl Hints {
     /// How many keys are owed, and to how many nodes all.
     pub(crate) fn count(&self) -> (usize, usize) {
         let owed = self.owed.lock();
-        let keys = owed.values().map(|owed| owed.keys.len()).sum();
+        let untold = |owed: &Owed| owed.keys.values().filter(|change| !change.told).count();
+        let keys = owed.values().map(untold).sum();
         (keys, owed.values().filter(|owed| owed.everything.is_some()).count())
     }
 }
 
 impl Owed {
+    fn is_nothing(&self) -> bool {
+        self.keys.is_empty() && self.everything.is_none()
+    }
+
     /// Whether that is more than it was.
     fn note(&mut self, key: &[u8]) -> bool {
         self.changes += 1;
@@ -117,14 +150,15 @@ impl Owed {
             return false;
         }
         if let Some(change) = self.keys.get_mut(key) {
-            *change = self.changes;
-            return false;
+            let was_told = change.told;
+            *change = Change { number: self.changes, told: false };
+            return was_told;
         }
         self.bytes += weight(key);
         if self.bytes > MAX_BYTES {
             self.note_everything();
         } else {
-            self.keys.insert(key.into(), self.changes);
+            self.keys.insert(key.into(), Change { number: self.changes, told: false });
         }
         true
     }
@@ -159,12 +193,28 @@ mod tests {
         }
         let due = hints.due(&name).unwrap();
         hints.note(&name, b"b");
-        hints.settle(&name, &due);
+        hints.settle(&name, &due, false);
         assert!(!hints.has(&name, b"a") && hints.has(&name, b"b") && !hints.has("third", b"b"));
         let due = hints.due(&name).unwrap();
         assert_eq!(due, Due::Keys(vec![(b"b"[..].into(), 3)]));
-        hints.settle(&name, &due);
+        hints.settle(&name, &due, false);
         assert!(hints.due(&name).is_none() && hints.names().is_empty());
+    }
+
+    #[test]
+    fn what_was_told_may_be_remembered_and_is_told_again_when_it_changes() {
+        let (hints, name) = (Hints::default(), Arc::from("other"));
+        hints.note(&name, b"a");
+        hints.settle(&name, &hints.due(&name).unwrap(), true);
+        assert!(hints.has(&name, b"a") && hints.due(&name).is_none());
+        assert_eq!(hints.count(), (0, 0));
+        hints.note(&name, b"a");
+        assert_eq!(hints.due(&name), Some(Due::Keys(vec![(b"a"[..].into(), 2)])));
+        hints.forget_told(&name);
+        assert!(hints.has(&name, b"a"));
+        hints.settle(&name, &hints.due(&name).unwrap(), true);
+        hints.forget_told(&name);
+        assert!(!hints.has(&name, b"a") && hints.names().is_empty());
     }
 
     #[test]
@@ -179,9 +229,9 @@ mod tests {
         assert_eq!(hints.count(), (0, 1));
         let due = hints.due(&name).unwrap();
         hints.note(&name, b"one more");
-        hints.settle(&name, &due);
+        hints.settle(&name, &due, false);
         assert!(hints.has(&name, b"one more"));
-        hints.settle(&name, &hints.due(&name).unwrap());
+        hints.settle(&name, &hints.due(&name).unwrap(), false);
         assert!(hints.due(&name).is_none());
         hints.note(&name, b"a");
         assert!(matches!(hints.due(&name), Some(Due::Keys(_))));

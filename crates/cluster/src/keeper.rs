@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::call;
 use crate::engine::Engine;
 use crate::hints::Due;
-use crate::member::Member;
+use crate::member::{Member, Stage};
 use crate::past::{News, Past, Unwitnessed};
 use crate::shared::Shared;
 use crate::view::View;
@@ -62,6 +62,11 @@ pub(crate) async fn follow<E: Engine>(
                 }
                 if returned {
                     sweep = Some(now);
+                }
+                for name in shared.hints.names() {
+                    if past.view().members.iter().all(|member| member.name != name) {
+                        shared.hints.forget_told(&name);
+                    }
                 }
                 shared.hints.wake.notify_one();
             }
@@ -171,7 +176,7 @@ async fn tell<E: Engine>(shared: &Shared<E>, member: &Arc<Member>) -> bool {
     let deadline = tokio::time::Instant::now() + TELL;
     let told = shared.links.to(member).call(kind, body, deadline).await.is_ok();
     if told {
-        shared.hints.settle(&member.name, &due);
+        shared.hints.settle(&member.name, &due, member.stage == Stage::Leaving);
         let keys = if let Due::Keys(keys) = &due { keys.len() } else { 0 };
         shared.counters.hinted.add(keys as u64);
     }

@@ -12,6 +12,7 @@
 //! - `report`, `resolved`: `stats cluster`; what members' names stand for, for discovery
 //! - `places`, `past`: who may have a key besides whose it is, since nodes come and go
 //! - `hints`, `fetching`: what others are to forget; what is asked for where it may be
+//! - `handing`: what a node that goes hands over
 //! - `keeper`, `links`: what a node does of itself, and the connections it does that over
 //! - `shared`, `counters`, `failure`: what the threads of a node share, count, and tell clients
 //!
@@ -36,6 +37,7 @@
 //! | 18, sign of life | none, not even a version | none |
 //! | 19, forget | keys, each a byte with its length and so many bytes | none |
 //! | 20, items | none, not even a version | 8 bytes: how many there are |
+//! | 21, hand over | 4 bytes: the time there; 4: how many; keys, each a byte with its length and so many bytes; items, as outcomes of fetches | none |
 mod answers;
 mod backend;
 mod call;
@@ -45,6 +47,7 @@ mod courier;
 mod engine;
 mod failure;
 mod fetching;
+mod handing;
 mod hints;
 mod keeper;
 mod links;

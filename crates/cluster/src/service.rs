@@ -6,7 +6,7 @@ use bytes::Bytes;
 use larder_peer::{Handler, PeerId, Refusal};
 use larder_protocol::{MAX_KEY_LEN, Op, Outcome, Seconds, Value, told};
 
-use crate::call::{self, Asked, COMMANDS, FLUSH, FORGET, ITEMS, PING};
+use crate::call::{self, Asked, COMMANDS, FLUSH, FORGET, HAND, ITEMS, PING};
 use crate::engine::Engine;
 use crate::failure;
 use crate::fetching::Lacking;
@@ -39,7 +39,7 @@ impl<E: Engine> Handler for Service<E> {
         let shared = Arc::clone(&self.shared);
         let lacking = if kind == COMMANDS { shared.lacking(&body) } else { Lacking::default() };
         let at_hand = lacking.is_empty().then(|| {
-            let answer = shared.answer(kind, &body);
+            let answer = shared.answer(&peer.name, kind, &body);
             answer.unwrap_or_else(|| self.membership.hear(&peer, kind, &body))
         });
         async move {
@@ -53,8 +53,13 @@ impl<E: Engine> Handler for Service<E> {
 }
 
 impl<E: Engine> Shared<E> {
-    /// Answers a call about commands; nothing if it is about something else.
-    pub(crate) fn answer(&self, kind: u8, body: &[u8]) -> Option<Result<Bytes, Refusal>> {
+    /// Answers a call of the node of that name about items; nothing if it is about something else.
+    pub(crate) fn answer(
+        &self,
+        from: &str,
+        kind: u8,
+        body: &Bytes,
+    ) -> Option<Result<Bytes, Refusal>> {
         let answer = match kind {
             COMMANDS => self.carry_out(body),
             FLUSH => call::read_flush(body).map(|delay| {
@@ -70,6 +75,7 @@ impl<E: Engine> Shared<E> {
                 keys.for_each(|key| self.engine.forget(key, now));
                 Bytes::new()
             }),
+            HAND => self.take(from, body),
             ITEMS => Some(call::items(self.engine.items())),
             _ => return None,
         };

@@ -96,6 +96,21 @@ impl Engine for Fake {
     }
 
     type Walk = ();
+    type HandOver = ();
+
+    fn hand_over(&self, _: Seconds) {}
+
+    fn hand_over_a_step(
+        &self,
+        (): &mut (),
+        _: Seconds,
+        mut give: impl FnMut(&[u8], Item<'_>),
+    ) -> bool {
+        for (key, (header, value)) in &*self.0.lock() {
+            give(key, Item { header: *header, value: Value::Shared(value.clone()) });
+        }
+        false
+    }
 
     fn walk(&self) {}
 
@@ -160,12 +175,12 @@ struct Answering {
 impl Handler for Answering {
     fn handle(
         self: Arc<Self>,
-        _: PeerId,
+        peer: PeerId,
         kind: u8,
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
         let silent = self.silent.load(Ordering::Relaxed);
-        let answer = if silent { None } else { self.shared.answer(kind, &body) };
+        let answer = if silent { None } else { self.shared.answer(&peer.name, kind, &body) };
         async move {
             match answer {
                 Some(answer) => ready(answer).await,
@@ -408,4 +423,32 @@ async fn what_a_stand_in_is_sent_lives_shortly_there_too() {
     let there = keys.iter().filter_map(|key| other.shared.engine.exptime(key));
     let lives: Vec<_> = there.collect();
     assert!(!lives.is_empty() && lives.iter().all(|exptime| *exptime == NOW + GUTTER), "{lives:?}");
+}
+
+#[tokio::test]
+async fn who_goes_hands_over_what_has_not_changed_meanwhile() {
+    let other = Other::start("there", 2).await;
+    let going = shared("here", 1);
+    for number in 0..1000 {
+        let op = Op::Store(Store { value: b"v", exptime: Exptime(600), ..Store::SET });
+        going.engine.execute(format!("key{number}").as_bytes(), &op, NOW, |_| {});
+    }
+    // One was changed there, of which the one that goes has been told.
+    other.shared.hints.note(&"here".into(), b"key7");
+    let due = other.shared.hints.due("here").unwrap();
+    other.shared.hints.settle("here", &due, true);
+    // And one is there already.
+    other.shared.engine.execute(b"key8", &set("newer"), NOW, |_| {});
+    let mut me = Member::clone(&member("here", 1, "127.0.0.1:1"));
+    me.stage = Stage::Leaving;
+    let view = View::new(1, vec![Arc::new(me), Arc::clone(&other.member)]);
+    going.hand_over(&view, tokio::time::Instant::now() + Duration::from_secs(30)).await;
+    let there = &other.shared.engine;
+    assert_eq!(there.items(), 999);
+    assert_eq!((there.value("key7"), there.value("key8").as_deref()), (None, Some("newer")));
+    assert_eq!(
+        (there.value("key9").as_deref(), there.exptime("key9")),
+        (Some("v"), Some(NOW + 600))
+    );
+    assert_eq!(other.shared.counters.fetched.get(), 998);
 }
