@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::node::Node;
 use crate::notation::{self, Conversation, Match, Step, To, Words};
 use crate::process::{Memcached, Version};
+use crate::trio::Trio;
 use crate::wire::{PATIENCE, Silence, Wire};
 
 /// The table, by what it is about.
@@ -34,6 +35,8 @@ const TABLE: [(&str, &str); 13] = [
 pub(crate) enum Partner {
     Memcached(Version),
     Cache,
+    /// One of three caches that are one.
+    Member,
     Store,
 }
 
@@ -55,7 +58,8 @@ impl Partner {
         match (to, self) {
             (To::Memcached, partner) => matches!(partner, Self::Memcached(_)),
             (To::Larder, partner) => !matches!(partner, Self::Memcached(_)),
-            (To::Cache, partner) => partner == Self::Cache,
+            (To::Cache, partner) => matches!(partner, Self::Cache | Self::Member),
+            (To::ExceptMember, partner) => partner != Self::Member,
             (To::Store, partner) => partner == Self::Store,
             (To::ExceptStore, partner) => partner != Self::Store,
             (To::After(limit), Self::Memcached(version)) => version > limit,
@@ -243,6 +247,7 @@ impl std::fmt::Display for Partner {
                 write!(f, "memcached {major}.{minor}.{patch}")
             }
             Self::Cache => f.write_str("a cache node"),
+            Self::Member => f.write_str("one of three cache nodes"),
             Self::Store => f.write_str("a store node"),
         }
     }
@@ -284,6 +289,14 @@ fn memcached() {
 #[test]
 fn cache_node() {
     hold_all(Partner::Cache, Node::cache, Node::address);
+}
+
+#[test]
+fn cache_node_of_three() {
+    // Whoever has a key, it is another for two of them.
+    for node in 0..3 {
+        hold_all(Partner::Member, Trio::start, |trio| trio.address(node));
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! - `splits`: what is sent may arrive in any pieces
 //! - `landing`: large values on their way in
 //! - `process`: a real memcached, started for a test
+//! - `trio`: three cache nodes that are one cache, started for a test
 //! - `wire`: the client's end of a connection
 //! - [`soak`]: everything at random, for as long as one likes, and every answer judged
 //! - [`connection`]: the client's end of a connection, for instruments
@@ -53,5 +54,7 @@ mod notation;
 mod process;
 #[cfg(test)]
 mod splits;
+#[cfg(test)]
+mod trio;
 #[cfg(test)]
 mod wire;

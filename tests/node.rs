@@ -25,7 +25,7 @@ impl Node {
     }
 
     pub(crate) fn cache_of(options: larder_cache::Options, settings: Settings) -> Self {
-        Self::serve(CacheBackend::new(options), settings, None)
+        Self::serve(listener(), CacheBackend::new(options), settings, None)
     }
 
     pub(crate) fn store() -> Self {
@@ -33,16 +33,19 @@ impl Node {
         let store = larder_store::Store::open(folder.path(), larder_store::Options::default());
         let backend = StoreBackend::new(Arc::new(store.unwrap()));
         let settings = Settings { workers: 1, ..Settings::default() };
-        Self::serve(backend, settings, Some(folder))
+        Self::serve(listener(), backend, settings, Some(folder))
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    fn serve<B: Backend>(backend: B, settings: Settings, folder: Option<TempDir>) -> Self {
-        // Bound before this returns, so that whoever connects finds it.
-        let listener = Listener::tcp((Ipv4Addr::LOCALHOST, 0).into(), 128).unwrap();
+    pub(crate) fn serve<B: Backend>(
+        listener: Listener,
+        backend: B,
+        settings: Settings,
+        folder: Option<TempDir>,
+    ) -> Self {
         let address = listener.tcp_address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
@@ -54,6 +57,11 @@ impl Node {
         });
         Self { address, stop: Some(stop), thread: Some(thread), _folder: folder }
     }
+}
+
+/// Bound before a node is there, so that whoever connects finds it.
+fn listener() -> Listener {
+    Listener::tcp((Ipv4Addr::LOCALHOST, 0).into(), 128).unwrap()
 }
 
 impl Drop for Node {

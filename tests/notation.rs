@@ -11,8 +11,8 @@
 //! Lines that begin with `>` are sent in one piece, those that begin with `<` are the whole answer.
 //! `>~` is sent again until the answer is the one expected. Where Larder differs from memcached on
 //! purpose, `L<` is Larder's answer, `M<` memcached's, and a `why` line gives the reason.
-//! `only cache:`, `only store:`, `except store:`, `only larder:` and `only memcached:` limit a
-//! conversation.
+//! `only cache:`, `only store:`, `except store:`, `except member:` (a cache that is one of several),
+//! `only larder:` and `only memcached:` limit a conversation.
 //!
 //! Bytes stand for themselves, except `\r \n \t \0 \xNN \\ \< \{`, `{abc*100}` for `abc` a hundred
 //! times, and in angle brackets what is left open: `<name>` matches one word and remembers it, or
@@ -49,6 +49,7 @@ pub(crate) enum To {
     Cache,
     Store,
     ExceptStore,
+    ExceptMember,
     After(Version),
 }
 
@@ -157,6 +158,7 @@ impl Limit {
             "only cache" => To::Cache,
             "only store" => To::Store,
             "except store" => To::ExceptStore,
+            "except member" => To::ExceptMember,
             _ => {
                 let mut numbers = to.strip_prefix("after ")?.split('.').map(str::parse);
                 let mut next = || numbers.next()?.ok();

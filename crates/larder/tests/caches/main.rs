@@ -1,0 +1,17 @@
+//! Cache nodes as processes: they are one cache, whichever of them a client asks and whatever happens to
+//! the others.
+//!
+//! - `sharing`: what is written through one node is there through any other
+//! - `telling`: what all are told, and what all tell
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests say what they expect by failing"
+)]
+
+mod sharing;
+#[path = "../support/mod.rs"]
+mod support;
+mod telling;

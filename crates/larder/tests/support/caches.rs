@@ -1,0 +1,187 @@
+//! Cache nodes on loopback that are one cache.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use larder_ring::Ring;
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::stores::Client;
+use super::{Running, Stream, converse, free_ports, larder, until};
+
+/// Caches 1, 2 … on loopback, which are called as clients write their addresses.
+pub(crate) struct Caches {
+    pub(crate) place: TempDir,
+    first: u16,
+    count: u16,
+    /// What all are given besides.
+    flags: String,
+    pub(crate) running: BTreeMap<u16, Running>,
+}
+
+impl Caches {
+    /// Has so many started with these flags besides, and waits until each knows all.
+    pub(crate) fn start(count: u16, flags: &str) -> Self {
+        let caches = Self::plan(count, flags);
+        caches.opened()
+    }
+
+    /// Those that are to be started, one by one.
+    pub(crate) fn plan(count: u16, flags: &str) -> Self {
+        let place = TempDir::new().unwrap();
+        fs::write(place.path().join("secret"), "0123456789abcdef0123456789abcdef").unwrap();
+        let (flags, running) = (flags.to_owned(), BTreeMap::new());
+        Self { place, first: free_ports(2 * count), count, flags, running }
+    }
+
+    fn opened(mut self) -> Self {
+        for node in 1..=self.count {
+            self.open(node);
+        }
+        self.until_all_know(usize::from(self.count));
+        self
+    }
+
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = u16> + use<> {
+        1..=self.count
+    }
+
+    pub(crate) fn secret(&self) -> PathBuf {
+        self.place.path().join("secret")
+    }
+
+    pub(crate) fn port(&self, node: u16) -> u16 {
+        self.first + 2 * (node - 1)
+    }
+
+    pub(crate) fn address(&self, node: u16) -> String {
+        format!("127.0.0.1:{}", self.port(node))
+    }
+
+    pub(crate) fn peer(&self, node: u16) -> String {
+        format!("127.0.0.1:{}", self.port(node) + 1)
+    }
+
+    /// A node that is given these flags besides those of all.
+    pub(crate) fn command(&self, node: u16, flags: &str) -> Command {
+        let mut command = larder(&format!(
+            "cache -l 127.0.0.1 -p {} -t 1 -m 128 --peer-listen {} {} {flags}",
+            self.port(node),
+            self.peer(node),
+            self.flags,
+        ));
+        if !flags.contains("--cluster-secret-file") {
+            command.arg("--cluster-secret-file").arg(self.secret());
+        }
+        if !flags.contains("--seed") {
+            let seeds: Vec<_> = self.nodes().map(|other| self.peer(other)).collect();
+            command.arg("--seed").arg(seeds.join(","));
+        }
+        command
+    }
+
+    pub(crate) fn open(&mut self, node: u16) {
+        self.open_with(node, "");
+    }
+
+    pub(crate) fn open_with(&mut self, node: u16, flags: &str) {
+        let running = Running::start(&mut self.command(node, flags));
+        running.line(Stream::Err, "listening on ");
+        self.running.insert(node, running);
+    }
+
+    pub(crate) fn signal(&self, node: u16, signal: Signal) {
+        self.running[&node].signal(signal);
+    }
+
+    pub(crate) fn kill(&mut self, node: u16) {
+        self.end(node, Signal::SIGKILL);
+    }
+
+    /// Has a node end as it should, so that it tells the others.
+    pub(crate) fn stop(&mut self, node: u16) {
+        self.end(node, Signal::SIGTERM);
+    }
+
+    fn end(&mut self, node: u16, signal: Signal) {
+        let mut running = self.running.remove(&node).unwrap();
+        running.signal(signal);
+        running.wait();
+    }
+
+    /// `stats cluster` of a node.
+    pub(crate) fn stats(&self, node: u16) -> Stats {
+        let answer = converse(&self.address(node), "stats cluster\r\n");
+        let lines = answer.lines().filter_map(|line| line.strip_prefix("STAT ")?.split_once(' '));
+        Stats(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// Waits until each that runs knows so many members and no other, and owes nobody anything.
+    pub(crate) fn until_all_know(&self, members: usize) {
+        for node in self.running.keys() {
+            until("it knows all", || {
+                let stats = self.stats(*node);
+                let owed = stats.number("hints_owed") + stats.number("hints_owed_all");
+                (stats.present() == members && owed == 0).then_some(())
+            });
+        }
+    }
+
+    pub(crate) fn client(&self, node: u16) -> Client {
+        Client::connect(self.port(node))
+    }
+
+    /// Who has which key while all are there.
+    pub(crate) fn owners(&self) -> Owners {
+        let names: Vec<_> = self.nodes().map(|node| self.address(node)).collect();
+        let mut order: Vec<_> = self.nodes().collect();
+        order.sort_by_key(|node| self.address(*node));
+        let mut sorted = names;
+        sorted.sort();
+        Owners { ring: Ring::new(sorted.iter().map(|name| (&**name, 1))), order }
+    }
+}
+
+/// What `stats cluster` says, by name.
+#[derive(Debug)]
+pub(crate) struct Stats(pub(crate) BTreeMap<String, String>);
+
+impl Stats {
+    pub(crate) fn number(&self, name: &str) -> u64 {
+        self.0[name].parse().unwrap()
+    }
+
+    /// How many members there are.
+    pub(crate) fn present(&self) -> usize {
+        usize::try_from(self.number("members")).unwrap()
+    }
+
+    /// The state of the node that is called so, if it is known.
+    pub(crate) fn state(&self, name: &str) -> Option<&str> {
+        let (key, _) =
+            self.0.iter().find(|(key, value)| key.ends_with(":name") && *value == name)?;
+        self.0.get(&key.replace(":name", ":state")).map(|state| &**state)
+    }
+}
+
+/// Who has which key.
+pub(crate) struct Owners {
+    ring: Ring,
+    /// The nodes, by their places in the ring.
+    order: Vec<u16>,
+}
+
+impl Owners {
+    pub(crate) fn of(&self, key: &[u8]) -> u16 {
+        self.order[self.ring.owner(key).unwrap()]
+    }
+
+    /// The first key of that beginning and a number that is a node's.
+    pub(crate) fn key(&self, beginning: &str, node: u16) -> String {
+        let mut keys = (0..).map(|number| format!("{beginning}{number}"));
+        keys.find(|key| self.of(key.as_bytes()) == node).unwrap()
+    }
+}
