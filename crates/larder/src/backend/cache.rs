@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use larder_cache::{Cache, Options, Runway, Walk};
+use larder_cache::{Cache, HandOver, Options, Runway, Walk};
 use larder_cluster::Engine;
-use larder_protocol::{Exptime, Item, Mode, Op, Outcome, Seconds, Store};
+use larder_protocol::{Item, Op, Outcome, Seconds};
 use larder_server::{Backend, Session, StatsGroup};
 
 use super::engine;
@@ -181,6 +181,7 @@ impl Backend for CacheBackend {
 
 impl Engine for CacheBackend {
     type Walk = Walk;
+    type HandOver = HandOver;
 
     #[inline]
     fn expect(&self, keys: &[&[u8]]) {
@@ -205,18 +206,20 @@ impl Engine for CacheBackend {
     }
 
     fn take_over(&self, key: &[u8], item: &Item<'_>, now: Seconds) -> bool {
-        let add = Op::Store(Store {
-            mode: Mode::Add,
-            value: &item.value.to_bytes(),
-            client_flags: item.header.client_flags,
-            exptime: Exptime(item.header.exptime.into()),
-            ..Store::SET
-        });
-        let mut stored = false;
-        self.cache.execute(key, &add, now, |outcome| {
-            stored = matches!(outcome, Outcome::Stored { .. });
-        });
-        stored
+        self.cache.take_over(key, item, now)
+    }
+
+    fn hand_over(&self, now: Seconds) -> HandOver {
+        HandOver::new(now)
+    }
+
+    fn hand_over_a_step(
+        &self,
+        hand_over: &mut HandOver,
+        now: Seconds,
+        give: impl FnMut(&[u8], Item<'_>),
+    ) -> bool {
+        self.cache.hand_over_a_step(hand_over, now, give)
     }
 
     fn walk(&self) -> Walk {
