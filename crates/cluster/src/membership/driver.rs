@@ -26,8 +26,9 @@ const GOSSIP_LIMIT: Duration = Duration::from_millis(500);
 /// How long a seed may take to answer, with its name resolved and a connection made.
 const KNOCK_LIMIT: Duration = Duration::from_secs(2);
 
-/// How old a link that is not connected must be to be made anew when its other end was heard.
-const REOPEN: Duration = Duration::from_millis(200);
+/// How old a link that is not connected must be to be made anew when its other end was heard, first and
+/// at most: twice as old each time, for some can be heard and not reached.
+const REOPEN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_mins(1));
 
 /// How often the log is told of what others may do as often as they like.
 const COMPLAIN: Duration = Duration::from_mins(1);
@@ -63,6 +64,8 @@ struct Links {
 struct Line {
     link: Link,
     opened: Instant,
+    /// How old it must be to be made anew.
+    patience: Duration,
 }
 
 impl Driver {
@@ -216,18 +219,20 @@ impl Driver {
         });
     }
 
-    /// Who is there can be reached: there is no point in waiting for the next attempt.
-    fn reopen(&self, address: &Arc<str>) {
-        if let Some(line) = self.links.lock().members.get_mut(address)
-            && line.opened.elapsed() > REOPEN
-            && !line.link.stats().connected
-        {
-            *line = self.open_line(address);
+    /// Who is there can probably be reached: there is no point in waiting for the next attempt.
+    fn reopen(&self, address: &str) {
+        let mut links = self.links.lock();
+        let Some(line) = links.members.get_mut(address) else { return };
+        if line.link.stats().connected {
+            line.patience = REOPEN.0;
+        } else if line.opened.elapsed() > line.patience {
+            let patience = (line.patience * 2).min(REOPEN.1);
+            *line = Line { patience, ..self.open_line(address) };
         }
     }
 
     fn open_line(&self, address: &str) -> Line {
-        Line { link: self.open(address), opened: Instant::now() }
+        Line { link: self.open(address), opened: Instant::now(), patience: REOPEN.0 }
     }
 
     fn open(&self, address: &str) -> Link {

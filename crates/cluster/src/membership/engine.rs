@@ -61,8 +61,6 @@ enum Standing {
         rival: Identity,
         /// When that was last heard.
         told: Duration,
-        /// If nobody says so again, it is so until then.
-        until: Duration,
     },
     Gone,
 }
@@ -100,7 +98,7 @@ impl Engine {
     pub(super) fn next_due(&self) -> Option<Duration> {
         let forgiven = match self.standing {
             Standing::Inside(_) => None,
-            Standing::Outside { until, .. } => Some(until),
+            Standing::Outside { told, .. } => Some(told + STAND_BACK),
             Standing::Gone => return None,
         };
         let dues = [self.effects.timers.next_due(), self.seeds.next_due(), forgiven];
@@ -117,8 +115,8 @@ impl Engine {
                 Task::CallTheLost => self.call_the_lost(),
             }
         }
-        if let Standing::Outside { until, .. } = self.standing
-            && now >= until
+        if let Standing::Outside { told, .. } = self.standing
+            && now >= told + STAND_BACK
         {
             self.effects.tell(Notice::LetIn);
             self.enter();
@@ -224,18 +222,15 @@ impl Engine {
         let chance = SmallRng::seed_from_u64(self.chance.random());
         let swim = Foca::new(self.me.clone(), config(1), chance, PostcardCodec);
         self.standing = Standing::Inside(Box::new(swim));
-        self.effects.timers.clear();
         self.effects.timers.set(Task::CallTheLost, self.effects.now + CALL_THE_LOST.0);
     }
 
     /// Leaves the cluster to another that has the name of this node, as `by` says.
     fn step_back(&mut self, by: &Identity, rival: Identity, notice: fn(Arc<Member>) -> Notice) {
         let now = self.effects.now;
-        // By chance, or two nodes that wait for each other would do so forever.
-        let until = now + STAND_BACK.mul_f64(self.chance.random_range(0.5..=1.5));
         match &mut self.standing {
-            Standing::Outside { rival: known, told, until: before } => {
-                (*told, *before) = (now, until);
+            Standing::Outside { rival: known, told } => {
+                *told = now;
                 if *known == rival {
                     return;
                 }
@@ -248,7 +243,7 @@ impl Engine {
                 self.effects.timers.clear();
                 self.effects.touched = true;
                 self.settled = false;
-                self.standing = Standing::Outside { rival: rival.clone(), told: now, until };
+                self.standing = Standing::Outside { rival: rival.clone(), told: now };
             }
             Standing::Gone => return,
         }

@@ -108,6 +108,13 @@ fn who_was_started_with_a_clock_set_back_is_later_all_the_same() {
     back.answered(MS(5), "a:2", Ok(&answer));
     assert_eq!(back.me.member.run, 201);
     assert_eq!(names(&back), ["a", "b"]);
+    let former = Identity { member: Arc::new(member("b", 200)), bump: 0 };
+    let mut news = message(&a, &back, Message::Gossip);
+    news.extend(1_u16.to_be_bytes());
+    PostcardCodec.encode_member(&foca::Member::alive(former), &mut news).unwrap();
+    back.hear(MS(10), &news).unwrap();
+    assert_eq!(names(&back), ["a", "b"]);
+    assert!(back.addresses().eq(["a:2"].map(Arc::from).iter()), "it does not call itself");
 }
 
 #[test]
