@@ -172,7 +172,7 @@ impl<E: Engine> Cluster<E> {
 
     /// Tells the others that this node is about to go, waits until they go to its successors with its keys, and
     /// hands over its items to these, for some seconds at most.
-    pub async fn part(&self) {
+    pub async fn retire(&self) {
         self.membership.begin_leaving();
         let view = self.membership.view();
         let is_other = |member: &&Arc<Member>| {

@@ -94,7 +94,7 @@ fn serve_among(
     let cluster = cluster.map_err(|error| Failure::system(format!("--peer-listen: {error}")))?;
     info!(cluster = place.cluster, name = place.name, "of the cluster");
     let backend = Arc::new(Clustered::new(Arc::clone(&cluster)));
-    let served = node.serve(backend, cluster.part());
+    let served = node.serve(backend, cluster.retire());
     cluster.stop();
     served
 }
