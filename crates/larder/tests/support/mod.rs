@@ -1,6 +1,7 @@
 //! Processes of the program under test. Whatever a test starts ends with it.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod caches;
 pub(crate) mod stores;
 
 use std::cell::RefCell;
