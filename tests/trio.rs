@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use larder::CacheBackend;
-use larder_cluster::{Cluster, Clustered, Member, Secret, Settings};
+use larder_cluster::{Cluster, Clustered, Member, Secret, Settings, Stage};
 use larder_server::Listener;
 
 use crate::node::Node;
@@ -31,7 +31,7 @@ impl Trio {
                 peer_address: peer_address.as_str().into(),
                 weight: 1,
                 zone: "".into(),
-                leaving: false,
+                stage: Stage::Serving,
             };
             let engine = Arc::new(CacheBackend::new(larder_cache::Options::default()));
             let cluster = Cluster::start(peers, me, engine, settings(&seeds)).unwrap();
@@ -39,7 +39,9 @@ impl Trio {
             let server = larder_server::Settings { workers: 1, ..Default::default() };
             nodes.push(Node::serve(clients, Clustered::new(cluster), server, None));
         }
-        nodes.iter().for_each(|node| until_all_are_known(node.address()));
+        for node in &nodes {
+            until_all_are_known(node.address());
+        }
         Self(nodes)
     }
 

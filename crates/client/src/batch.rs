@@ -1,16 +1,20 @@
 //! Operations on many keys: each node is asked once, all at the same time.
 
+use std::sync::Arc;
+
 use larder_protocol::Mode;
 use larder_protocol::response::Status;
 use tokio::time::Instant;
 
 use crate::ask::{delete, deleted, fetch, found, store, stored, understand};
+use crate::builder::Options;
 use crate::client::Client;
-use crate::connection::{Answer, Request};
+use crate::connection::{Request, Ticket};
 use crate::error::{Error, Violation};
 use crate::expiry::Expiry;
 use crate::item::{Item, Value};
 use crate::pool::Pool;
+use crate::route::Route;
 
 impl Client {
     /// The items at `keys`, in their order.
@@ -46,67 +50,91 @@ impl Client {
         requests: Vec<Request<'_>>,
         read: impl Fn(Status, Item) -> Result<T, Violation>,
     ) -> Vec<Result<T, Error>> {
-        let options = self.nodes.options;
+        let options = &self.roster.options;
         let deadline = Instant::now() + options.timeout;
+        let nodes = match self.roster.nodes(deadline).await {
+            Ok(nodes) => nodes,
+            Err(error) => return requests.iter().map(|_| Err(error.clone())).collect(),
+        };
+        // Each result stands until there is a better one.
         let mut results: Vec<Result<T, Error>> = Vec::new();
-        let mut shares: Vec<Share<'_>> = self.nodes.pools().iter().map(Share::new).collect();
+        let mut shares: Vec<Share<'_>> = nodes.pools().iter().map(Share::new).collect();
         for (index, request) in requests.into_iter().enumerate() {
-            let node = self.check(&request).and_then(|()| self.nodes.index_of(request.key));
-            // Stands until the share of the node is settled.
-            results.push(Err(node.as_ref().err().cloned().unwrap_or(Error::NoNode)));
-            if let Some(share) = node.ok().and_then(|node| shares.get_mut(node)) {
-                share.requests.push(request);
-                share.indices.push(index);
+            let route = self
+                .check(&request)
+                .and_then(|()| Route::new(&nodes, request.key, options.fails_over()));
+            results.push(Err(route.as_ref().err().cloned().unwrap_or(Error::NoNode)));
+            if let Ok(route) = route {
+                Part { index, request, route }.join(&mut shares);
             }
         }
-        // All are sent before any is waited for.
-        let sent: Vec<_> = shares
-            .iter()
-            .filter(|share| !share.requests.is_empty())
-            .map(|share| (share, share.pool.send(&share.requests)))
-            .collect();
-        for (share, ticket) in sent {
-            let answers = match ticket {
-                Ok(ticket) => ticket.redeem(deadline, options.timeout).await,
-                Err(error) => Err(error),
-            };
-            share.settle(answers, &mut results, &read);
+        while shares.iter().any(|share| !share.parts.is_empty()) {
+            // All are sent before any is waited for.
+            let sent: Vec<_> = shares
+                .iter_mut()
+                .filter(|share| !share.parts.is_empty())
+                .map(|share| (share.pool, share.send(options), std::mem::take(&mut share.parts)))
+                .collect();
+            for (pool, ticket, parts) in sent {
+                let answers = match ticket {
+                    Ok(ticket) => ticket.redeem(deadline, options.timeout).await,
+                    Err(error) => Err(error),
+                };
+                if pool.learn(&answers) {
+                    self.roster.doubt();
+                }
+                let (mut answers, error) = match answers {
+                    Ok(answers) => (answers.into_iter(), None),
+                    Err(error) => (Vec::new().into_iter(), Some(error)),
+                };
+                for mut part in parts {
+                    let result = match &error {
+                        Some(error) if part.route.goes_on(error, &part.request.op) => {
+                            part.join(&mut shares);
+                            continue;
+                        }
+                        Some(error) => Err(error.clone()),
+                        None => understand(answers.next(), pool.node(), &read),
+                    };
+                    if let Some(place) = results.get_mut(part.index) {
+                        *place = result;
+                    }
+                }
+            }
         }
         results
     }
 }
 
+/// One request of a batch.
+struct Part<'c> {
+    /// Where in the batch it stands.
+    index: usize,
+    request: Request<'c>,
+    route: Route<'c>,
+}
+
+impl<'c> Part<'c> {
+    fn join(self, shares: &mut [Share<'c>]) {
+        if let Some(share) = shares.get_mut(self.route.index()) {
+            share.parts.push(self);
+        }
+    }
+}
+
 /// The part of a batch that goes to one node.
 struct Share<'c> {
-    pool: &'c Pool,
-    requests: Vec<Request<'c>>,
-    /// Where in the batch each request stands.
-    indices: Vec<usize>,
+    pool: &'c Arc<Pool>,
+    parts: Vec<Part<'c>>,
 }
 
 impl<'c> Share<'c> {
-    fn new(pool: &'c Pool) -> Self {
-        Self { pool, requests: Vec::new(), indices: Vec::new() }
+    fn new(pool: &'c Arc<Pool>) -> Self {
+        Self { pool, parts: Vec::new() }
     }
 
-    /// Puts what became of this share into the batch's results.
-    fn settle<T>(
-        &self,
-        answers: Result<Vec<Answer>, Error>,
-        results: &mut [Result<T, Error>],
-        read: impl Fn(Status, Item) -> Result<T, Violation>,
-    ) {
-        let (mut answers, error) = match answers {
-            Ok(answers) => (answers.into_iter(), None),
-            Err(error) => (Vec::new().into_iter(), Some(error)),
-        };
-        for index in &self.indices {
-            if let Some(result) = results.get_mut(*index) {
-                *result = match &error {
-                    Some(error) => Err(error.clone()),
-                    None => understand(answers.next(), self.pool.node(), &read),
-                };
-            }
-        }
+    fn send(&self, options: &Options) -> Result<Ticket, Error> {
+        let bounded = |part: &Part<'c>| part.route.bounded(part.request, options.failover_secs);
+        self.pool.send(&self.parts.iter().map(bounded).collect::<Vec<_>>())
     }
 }

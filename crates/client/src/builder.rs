@@ -6,7 +6,7 @@ use std::{error, fmt};
 use larder_ring::{BadAddress, Server};
 
 use crate::client::Client;
-use crate::nodes::Nodes;
+use crate::roster::Roster;
 
 /// What every connection needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +15,22 @@ pub(crate) struct Options {
     pub(crate) connect_timeout: Duration,
     pub(crate) connections_per_node: usize,
     pub(crate) max_value: usize,
+    /// How long a stand-in keeps what it is given; 0 if nobody stands in.
+    pub(crate) failover_secs: u32,
+    pub(crate) poll_interval: Duration,
+}
+
+impl Options {
+    pub(crate) fn fails_over(&self) -> bool {
+        self.failover_secs > 0
+    }
 }
 
 /// Makes a [`Client`]: [`Client::builder`].
 #[derive(Clone, Debug)]
 pub struct Builder {
     servers: Vec<Server>,
+    seeds: Vec<Server>,
     bad: Option<BuildError>,
     options: Options,
 }
@@ -29,12 +39,15 @@ impl Builder {
     pub(crate) fn new() -> Self {
         Self {
             servers: Vec::new(),
+            seeds: Vec::new(),
             bad: None,
             options: Options {
                 timeout: Duration::from_secs(1),
                 connect_timeout: Duration::from_millis(500),
                 connections_per_node: 1,
                 max_value: 16 << 20,
+                failover_secs: 10,
+                poll_interval: Duration::from_secs(5),
             },
         }
     }
@@ -56,6 +69,46 @@ impl Builder {
             // `build` has the one result there is.
             Err(bad) => self.bad = self.bad.or(Some(BuildError::Address(bad))),
         }
+        self
+    }
+
+    /// Has the nodes be those that the cluster of this node tells of: `host:port`, or `host` at port
+    /// 11211. Of several, any is asked that answers. A client has this or [`node`](Self::node).
+    ///
+    /// Larder's cache nodes with `--peer-listen` tell of their cluster, and so does ElastiCache's
+    /// configuration endpoint: `config get cluster`. The list is asked for with the first request,
+    /// then every [`poll_interval`](Self::poll_interval), and at once when a node does not answer; a
+    /// node that stays keeps its connections. All nodes count as of weight 1, since the list has no
+    /// weights: where a cluster's differ, its nodes send on what belongs to another.
+    #[must_use]
+    pub fn discover(mut self, address: impl AsRef<str>) -> Self {
+        match address.as_ref().parse() {
+            Ok(server) => self.seeds.push(server),
+            Err(bad) => self.bad = self.bad.or(Some(BuildError::Address(bad))),
+        }
+        self
+    }
+
+    /// How often a cluster is asked which nodes it has. Default: 5 s.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.options.poll_interval = interval;
+        self
+    }
+
+    /// How long the next node of the ring keeps what it is given for one that is down, at most; in
+    /// whole seconds, rounded up. Zero has no node stand in for another. Default: 10 s.
+    ///
+    /// A node is down if it cannot be connected to, or has not answered three requests in a row in
+    /// time. What it owns is then asked of the next one, at once; it is itself tried again after
+    /// 100 ms, and then less and less often, up to 5 s. Any node of a Larder cluster serves every
+    /// key. Other memcached servers know nothing of each other: what they had when they were lost
+    /// they have when they are back, though it may have been overwritten or deleted at another
+    /// meanwhile. It is what libmemcached does with `MEMCACHED_BEHAVIOR_REMOVE_FAILED_SERVERS`.
+    #[must_use]
+    pub fn failover(mut self, ttl: Duration) -> Self {
+        let secs = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        self.options.failover_secs = u32::try_from(secs).unwrap_or(MAX_SECS).min(MAX_SECS);
         self
     }
 
@@ -98,8 +151,11 @@ impl Builder {
         if let Some(bad) = self.bad {
             return Err(bad);
         }
-        if self.servers.is_empty() {
+        if self.servers.is_empty() && self.seeds.is_empty() {
             return Err(BuildError::NoNodes);
+        }
+        if !self.servers.is_empty() && !self.seeds.is_empty() {
+            return Err(BuildError::NodesAndDiscovery);
         }
         if self.options.connections_per_node == 0 {
             return Err(BuildError::NoConnections);
@@ -113,9 +169,16 @@ impl Builder {
                 return Err(BuildError::Twice(server.to_string()));
             }
         }
-        Ok(Client::new(Nodes::new(self.servers, self.options)))
+        Ok(Client::new(if self.seeds.is_empty() {
+            Roster::fixed(self.servers, self.options)
+        } else {
+            Roster::discovered(self.seeds, self.options)
+        }))
     }
 }
+
+/// 30 days: servers take more for a date.
+const MAX_SECS: u32 = 60 * 60 * 24 * 30;
 
 /// Why a client cannot be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +186,8 @@ impl Builder {
 pub enum BuildError {
     /// There is no node.
     NoNodes,
+    /// Nodes are both given and to be discovered.
+    NodesAndDiscovery,
     /// An address cannot be read.
     Address(BadAddress),
     /// This node is there twice.
@@ -137,6 +202,9 @@ impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoNodes => f.write_str("a client needs at least one node"),
+            Self::NodesAndDiscovery => f.write_str(
+                "nodes are both given and to be discovered; give them, or whom to ask, but not both",
+            ),
             Self::Address(bad) => bad.fmt(f),
             Self::Twice(node) => write!(f, "node {node} is there twice"),
             Self::NoWeight(node) => write!(f, "node {node} has weight 0; leave it out instead"),
@@ -173,6 +241,8 @@ mod tests {
             "\"b:x\" is not an address: write host:port, or [ipv6]:port"
         );
         assert_eq!(refused(one().connections_per_node(0)), "a node needs at least one connection");
+        assert!(refused(one().discover("b")).starts_with("nodes are both given and to be"));
+        assert!(Builder::new().discover("a").discover("b:1").build().is_ok());
         assert!(one().node_weighted("b:2", 3).build().is_ok());
     }
 }

@@ -16,7 +16,8 @@ use crate::connection::Request;
 use crate::error::{Error, Violation};
 use crate::expiry::Expiry;
 use crate::item::{Item, Value};
-use crate::nodes::Nodes;
+use crate::roster::Roster;
+use crate::route::Route;
 
 /// A client of one cache. Clones share its connections.
 ///
@@ -24,7 +25,7 @@ use crate::nodes::Nodes;
 /// outside a tokio runtime.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) nodes: Arc<Nodes>,
+    pub(crate) roster: Arc<Roster>,
 }
 
 /// How a [`Client::cas`] went.
@@ -44,8 +45,15 @@ impl Client {
         Builder::new()
     }
 
-    pub(crate) fn new(nodes: Nodes) -> Self {
-        Self { nodes: Arc::new(nodes) }
+    pub(crate) fn new(roster: Roster) -> Self {
+        Self { roster: Arc::new(roster) }
+    }
+
+    /// The nodes there are now, each as `host:port`. Of a cluster that is to be discovered it waits
+    /// until they are known, and fails if nobody tells.
+    pub async fn nodes(&self) -> Result<Vec<String>, Error> {
+        let nodes = self.roster.nodes(Instant::now() + self.roster.options.timeout).await?;
+        Ok(nodes.pools().iter().map(|pool| pool.node().to_string()).collect())
     }
 
     /// The item at `key`, with its flags and its cas unique.
@@ -159,24 +167,37 @@ impl Client {
     }
 
     /// Sends one request and reads its answer.
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         request: Request<'_>,
         read: impl FnOnce(Status, Item) -> Result<T, Violation>,
     ) -> Result<T, Error> {
-        let options = self.nodes.options;
+        let options = &self.roster.options;
         let deadline = Instant::now() + options.timeout;
         self.check(&request)?;
-        let pool = self.nodes.of(request.key)?;
-        let ticket = pool.send(&[request])?;
-        let answer = ticket.redeem(deadline, options.timeout).await?.pop();
-        understand(answer, pool.node(), read)
+        let nodes = self.roster.nodes(deadline).await?;
+        let mut route = Route::new(&nodes, request.key, options.fails_over())?;
+        loop {
+            let pool = route.pool()?;
+            let answers = match pool.send(&[route.bounded(request, options.failover_secs)]) {
+                Ok(ticket) => ticket.redeem(deadline, options.timeout).await,
+                Err(error) => Err(error),
+            };
+            if pool.learn(&answers) {
+                self.roster.doubt();
+            }
+            match answers {
+                Ok(mut answers) => return understand(answers.pop(), pool.node(), read),
+                Err(error) if route.goes_on(&error, &request.op) => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Refuses what no server would take.
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Error> {
         check_key(request.key).map_err(Error::Key)?;
-        let max = self.nodes.options.max_value;
+        let max = self.roster.options.max_value;
         match request.op {
             Op::Store(Store { value, .. }) if value.len() > max => {
                 Err(Error::ValueTooLong { len: value.len(), max })

@@ -15,17 +15,18 @@ use std::time::Duration;
 
 use larder_protocol::Op;
 use larder_protocol::encode::{self, Wishes};
-use larder_ring::Server;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::builder::Options;
+use crate::endpoint::Endpoint;
 use crate::error::Error;
 
 mod drive;
 mod exchange;
 mod reader;
 
+pub(crate) use drive::connect;
 pub(crate) use exchange::Answer;
 use exchange::Exchange;
 
@@ -48,15 +49,14 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// A connection that is about to be made; requests can be sent at once.
-    pub(crate) fn open(server: &Server, node: &Arc<str>, options: Options) -> Self {
+    pub(crate) fn open(endpoint: &Endpoint, node: &Arc<str>, options: Options) -> Self {
         let shared = Arc::new(Shared {
             node: Arc::clone(node),
             queue: Mutex::default(),
             wake: Notify::new(),
             closing: Notify::new(),
         });
-        let address = (server.host.clone(), server.port);
-        tokio::spawn(drive::drive(Arc::clone(&shared), address, options));
+        tokio::spawn(drive::drive(Arc::clone(&shared), endpoint.clone(), options));
         Self { shared }
     }
 
@@ -65,7 +65,7 @@ impl Connection {
     }
 
     /// Sends requests, in order. Their keys must have been checked.
-    pub(crate) fn send(&self, requests: &[Request<'_>]) -> Result<Ticket, Error> {
+    pub(crate) fn send(self: &Arc<Self>, requests: &[Request<'_>]) -> Result<Ticket, Error> {
         let mut queue = self.shared.queue();
         if let Some(error) = &queue.closed {
             return Err(error.clone());
@@ -90,7 +90,7 @@ impl Connection {
         queue.outstanding += 1;
         drop(queue);
         self.shared.wake.notify_one();
-        Ok(Ticket { answers: ticket, shared: Arc::clone(&self.shared) })
+        Ok(Ticket { answers: ticket, connection: Arc::clone(self) })
     }
 }
 
@@ -155,7 +155,8 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct Ticket {
     answers: oneshot::Receiver<Vec<Answer>>,
-    shared: Arc<Shared>,
+    // Which stays open for it, though its node may be one no longer.
+    connection: Arc<Connection>,
 }
 
 impl Ticket {
@@ -165,16 +166,19 @@ impl Ticket {
         deadline: Instant,
         timeout: Duration,
     ) -> Result<Vec<Answer>, Error> {
+        let shared = &self.connection.shared;
         match timeout_at(deadline, self.answers).await {
             Ok(Ok(answers)) => Ok(answers),
-            Ok(Err(_)) => Err(self.shared.queue().closed.clone().unwrap_or_else(|| {
-                self.shared.disconnected(io::ErrorKind::ConnectionAborted.into())
-            })),
+            Ok(Err(_)) => {
+                Err(shared.queue().closed.clone().unwrap_or_else(|| {
+                    shared.disconnected(io::ErrorKind::ConnectionAborted.into())
+                }))
+            }
             Err(_) => {
                 let late = "another request on it was not answered in time";
                 let late = io::Error::new(io::ErrorKind::TimedOut, late);
-                self.shared.close(self.shared.disconnected(late));
-                Err(Error::TimedOut { node: Arc::clone(&self.shared.node), after: timeout })
+                shared.close(shared.disconnected(late));
+                Err(Error::TimedOut { node: Arc::clone(&shared.node), after: timeout })
             }
         }
     }

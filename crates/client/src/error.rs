@@ -62,6 +62,12 @@ pub enum Error {
         /// Its words, such as `SERVER_ERROR out of memory storing object`.
         said: String,
     },
+    /// The operator: none of those that are to tell which nodes there are has done so yet. Nothing
+    /// was sent.
+    Undiscovered {
+        /// Why, of each that was asked.
+        why: Arc<str>,
+    },
     /// The operator: no node has a share of the keys.
     NoNode,
 }
@@ -93,6 +99,7 @@ impl fmt::Display for Error {
             }
             Self::Violation { node, why } => write!(f, "{node} broke the protocol: {why}"),
             Self::Server { node, said } => write!(f, "{node} says {said}"),
+            Self::Undiscovered { why } => write!(f, "the nodes are not known: {why}"),
             Self::NoNode => f.write_str("no node has a share of the keys"),
         }
     }

@@ -42,6 +42,19 @@ impl Expiry {
     }
 }
 
+/// `exptime`, said at `now`, but no more than so many seconds after it.
+pub(crate) fn bounded(exptime: Exptime, secs: u32, now: SystemTime) -> Exptime {
+    let bound = Exptime(secs.into());
+    let unix = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = u32::try_from(unix).unwrap_or(u32::MAX);
+    match (exptime.at(now), bound.at(now)) {
+        // The first is never.
+        (0, _) => bound,
+        (at, latest) if at > latest => bound,
+        _ => exptime,
+    }
+}
+
 impl From<Duration> for Expiry {
     fn from(after: Duration) -> Self {
         Self::After(after)
@@ -98,6 +111,17 @@ mod tests {
         assert_eq!(sent(at(NOW_SECS)), -1);
         assert_eq!(sent(at(0)), -1);
         assert_eq!(sent(at(NOW_SECS + 2_592_001)), 1_702_592_001);
+    }
+
+    #[test]
+    fn what_is_bounded_is_kept_no_longer_and_no_shorter() {
+        let now = UNIX_EPOCH + Duration::from_secs(NOW_SECS);
+        let unix = i64::try_from(NOW_SECS).unwrap();
+        for (said, expected) in
+            [(0, 10), (5, 5), (10, 10), (11, 10), (-1, -1), (unix + 9, unix + 9), (unix + 11, 10)]
+        {
+            assert_eq!(bounded(Exptime(said), 10, now), Exptime(expected), "{said}");
+        }
     }
 
     #[test]

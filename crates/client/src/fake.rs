@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::builder::Builder;
 use crate::client::Client;
 
 /// No step of a test takes this long, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A listening node.
 pub(crate) struct FakeNode {
@@ -66,8 +68,84 @@ impl DeadNode {
         Self { socket }
     }
 
+    /// Listens from now on.
+    pub(crate) fn revive(self) -> FakeNode {
+        FakeNode { listener: self.socket.listen(16).unwrap() }
+    }
+
     pub(crate) fn address(&self) -> String {
         self.socket.local_addr().unwrap().to_string()
+    }
+}
+
+/// A node of a cluster, which tells of all of it.
+pub(crate) struct Member {
+    address: String,
+    told: watch::Sender<String>,
+    asked: watch::Receiver<usize>,
+    greeted: mpsc::UnboundedReceiver<Peer>,
+    serving: JoinHandle<()>,
+}
+
+impl Member {
+    pub(crate) async fn start() -> Self {
+        let node = FakeNode::start().await;
+        let address = node.address();
+        let (told, telling) = watch::channel("ERROR\r\n".to_owned());
+        let (asking, asked) = watch::channel(0);
+        let (greeting, greeted) = mpsc::unbounded_channel();
+        let serving = tokio::spawn(async move {
+            while let Ok((mut stream, _)) = node.listener.accept().await {
+                let mut first = [0; 2];
+                stream.read_exact(&mut first).await.unwrap();
+                let mut peer = Peer { stream };
+                if &first == b"co" {
+                    peer.expect("nfig get cluster\r\n").await;
+                    let list = telling.borrow().clone();
+                    peer.send(list).await;
+                    asking.send_modify(|asked| *asked += 1);
+                } else {
+                    peer.expect("\r\n").await;
+                    peer.send("MN\r\n").await;
+                    greeting.send(peer).ok();
+                }
+            }
+        });
+        Self { address, told, asked, greeted, serving }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Tells of nodes, each as `host|ip|port`, from now on.
+    pub(crate) fn tell(&self, version: u32, nodes: &[String]) {
+        let text = format!("{version}\n{}\n", nodes.join(" "));
+        self.told.send_replace(format!("CONFIG cluster 0 {}\r\n{text}\r\nEND\r\n", text.len()));
+    }
+
+    /// As it stands in a list.
+    pub(crate) fn triple(&self) -> String {
+        self.address.replace(':', "|127.0.0.1|")
+    }
+
+    /// Waits until it has been asked so many times more.
+    pub(crate) async fn asked(&mut self, more: usize) {
+        let before = *self.asked.borrow();
+        let asked = self.asked.wait_for(|asked| *asked >= before + more);
+        tokio::time::timeout(PATIENCE, asked).await.expect("nobody asks").unwrap();
+    }
+
+    /// The next connection for requests.
+    pub(crate) async fn accept(&mut self) -> Peer {
+        let accepted = tokio::time::timeout(PATIENCE, self.greeted.recv()).await;
+        accepted.expect("nobody connects").unwrap()
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.serving.abort();
     }
 }
 

@@ -4,8 +4,13 @@
 //! the clients built on that; it pipelines what many callers ask over a few connections per node;
 //! and it never gives one request the answer to another, whatever times out, is dropped or breaks.
 //!
-//! It is not a cache, and it does not retry: a request whose outcome is unknown is an error that
-//! says so ([`Error::outcome_unknown`]). It needs a tokio runtime of either kind, with I/O and
+//! A cluster of Larder's nodes, or of ElastiCache's, tells it which nodes there are
+//! ([`Builder::discover`]); of one that cannot be reached, the keys are kept by the next ones on
+//! the ring, briefly ([`Builder::failover`]).
+//!
+//! It is not a cache, and a request whose outcome is unknown is done again only if it is a get, a
+//! set, a delete or a touch, for which twice is as good as once; else it is an error that says so
+//! ([`Error::outcome_unknown`]). It needs a tokio runtime of either kind, with I/O and
 //! time enabled.
 //!
 //! ```no_run
@@ -30,19 +35,27 @@
 //! - `item`: what is stored and what is found
 //! - `expiry`: how long it is kept
 //! - `error`: what went wrong, by who must act
+//! - `roster`: which nodes there are now
+//! - `discovery`: what a cluster tells of them
 //! - `nodes`: a key's node, the one place where that is decided
-//! - `pool`: a node's connections
+//! - `route`: who is asked for it when that node does not answer
+//! - `endpoint`, `health`, `pool`: where a node is, whether it is worth asking, its connections
 //! - `connection`: one of them, pipelined
 mod ask;
 mod batch;
 mod builder;
 mod client;
 mod connection;
+mod discovery;
+mod endpoint;
 mod error;
 mod expiry;
+mod health;
 mod item;
 mod nodes;
 mod pool;
+mod roster;
+mod route;
 
 #[cfg(test)]
 mod fake;

@@ -1,39 +1,48 @@
 //! A key's node: the one place where that is decided.
 
-use larder_ring::{Ring, Server};
+use std::sync::Arc;
+
+use larder_ring::Ring;
 
 use crate::builder::Options;
-use crate::error::Error;
+use crate::endpoint::Endpoint;
 use crate::pool::Pool;
 
-/// The nodes, their ring and their connections.
+/// The nodes of one moment, their ring and their connections.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     ring: Ring,
-    pools: Vec<Pool>,
-    pub(crate) options: Options,
+    pools: Vec<Arc<Pool>>,
 }
 
 impl Nodes {
-    pub(crate) fn new(servers: Vec<Server>, options: Options) -> Self {
-        let names: Vec<_> = servers.iter().map(|s| (s.ring_name(), s.weight)).collect();
+    /// Nodes at these places. Those that were among `before` keep their connections.
+    pub(crate) fn new(endpoints: Vec<Endpoint>, before: &[Arc<Pool>], options: Options) -> Self {
+        let pools: Vec<_> = endpoints
+            .into_iter()
+            .map(|endpoint| match before.iter().find(|pool| *pool.endpoint() == endpoint) {
+                Some(pool) => Arc::clone(pool),
+                None => Arc::new(Pool::new(endpoint, options)),
+            })
+            .collect();
+        let servers = pools.iter().map(|pool| &pool.endpoint().server);
+        let names: Vec<_> = servers.map(|server| (server.ring_name(), server.weight)).collect();
         let ring = Ring::new(names.iter().map(|(name, weight)| (name.as_str(), *weight)));
-        let pools = servers.into_iter().map(|server| Pool::new(server, options)).collect();
-        Self { ring, pools, options }
+        Self { ring, pools }
     }
 
-    /// The node to ask for `key`.
-    pub(crate) fn of(&self, key: &[u8]) -> Result<&Pool, Error> {
-        self.pools.get(self.index_of(key)?).ok_or(Error::NoNode)
+    /// The indices of the nodes to ask for `key`: its owner, then those that stand in for it.
+    pub(crate) fn candidates(&self, key: &[u8]) -> impl Iterator<Item = usize> {
+        self.ring.candidates(key)
     }
 
-    /// The index of the node to ask for `key`.
-    pub(crate) fn index_of(&self, key: &[u8]) -> Result<usize, Error> {
-        self.ring.owner(key).ok_or(Error::NoNode)
+    /// The node at this index.
+    pub(crate) fn pool(&self, index: usize) -> Option<&Arc<Pool>> {
+        self.pools.get(index)
     }
 
     /// The nodes' connections, by index.
-    pub(crate) fn pools(&self) -> &[Pool] {
+    pub(crate) fn pools(&self) -> &[Arc<Pool>] {
         &self.pools
     }
 }

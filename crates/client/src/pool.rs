@@ -3,32 +3,79 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use larder_ring::Server;
+use tokio::time::{Instant, timeout};
 
 use crate::builder::Options;
-use crate::connection::{Connection, Request, Ticket};
+use crate::connection::{Connection, Request, Ticket, connect};
+use crate::endpoint::Endpoint;
 use crate::error::Error;
+use crate::health::{Health, Standing};
 
 /// The connections to one node, used in turn.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    server: Server,
+    endpoint: Endpoint,
     node: Arc<str>,
     options: Options,
     slots: Vec<Mutex<Option<Arc<Connection>>>>,
     turn: AtomicUsize,
+    health: Health,
 }
 
 impl Pool {
-    pub(crate) fn new(server: Server, options: Options) -> Self {
+    pub(crate) fn new(endpoint: Endpoint, options: Options) -> Self {
         let slots = (0..options.connections_per_node).map(|_| Mutex::new(None)).collect();
-        let node = server.to_string().into();
-        Self { server, node, options, slots, turn: AtomicUsize::new(0) }
+        let node = endpoint.server.to_string().into();
+        let (turn, health) = (AtomicUsize::new(0), Health::default());
+        Self { endpoint, node, options, slots, turn, health }
     }
 
     /// The node's address, as errors show it.
     pub(crate) fn node(&self) -> &Arc<str> {
         &self.node
+    }
+
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether the node seems to be up. If it does not, and it is time to see, a task tries.
+    pub(crate) fn may_be_asked(self: &Arc<Self>, now: Instant) -> bool {
+        let standing = self.health.standing(now, self.options.connect_timeout);
+        if standing == Standing::Due {
+            let pool = Arc::clone(self);
+            tokio::spawn(async move { pool.try_again().await });
+        }
+        standing == Standing::Up
+    }
+
+    /// Whether the node is skipped.
+    pub(crate) fn is_down(&self) -> bool {
+        self.health.is_down()
+    }
+
+    async fn try_again(&self) {
+        let connected = connect(&self.node, &self.endpoint);
+        match timeout(self.options.connect_timeout, connected).await {
+            Ok(Ok(_)) => self.health.answered(),
+            _ => self.health.still_unreachable(Instant::now()),
+        }
+    }
+
+    /// Takes note of how a request went; tells whether the node is to be skipped because of it.
+    pub(crate) fn learn<T>(&self, went: &Result<T, Error>) -> bool {
+        match went {
+            Ok(_) => {
+                self.health.answered();
+                false
+            }
+            Err(Error::Unreachable { .. }) => {
+                self.health.unreachable(Instant::now());
+                true
+            }
+            Err(Error::TimedOut { .. }) => self.health.timed_out(Instant::now()),
+            Err(_) => false,
+        }
     }
 
     /// Sends `requests` over one connection, opening it if it is not there or has been closed.
@@ -50,7 +97,7 @@ impl Pool {
         match &*slot {
             Some(open) if !open.is_closed() => Arc::clone(open),
             _ => {
-                let new = Connection::open(&self.server, &self.node, self.options);
+                let new = Connection::open(&self.endpoint, &self.node, self.options);
                 Arc::clone(slot.insert(Arc::new(new)))
             }
         }

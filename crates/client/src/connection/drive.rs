@@ -14,23 +14,24 @@ use super::Shared;
 use super::exchange::Exchange;
 use super::reader::Reader;
 use crate::builder::Options;
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Violation};
 
 /// A write buffer that has grown beyond this many bytes is given back after use.
 const KEPT_BUFFER: usize = 1 << 20;
 
 /// Connects, then writes and reads until the connection is closed.
-pub(super) async fn drive(shared: Arc<Shared>, address: (String, u16), options: Options) {
+pub(super) async fn drive(shared: Arc<Shared>, endpoint: Endpoint, options: Options) {
     // What waits for answers must be dropped after the reason is put down: see `Shared::close`.
     let mut waiting = VecDeque::new();
     // Closes the connection too if the runtime drops this task.
     let closer = Closer(&shared);
     let serve = async {
         let after = options.connect_timeout;
-        let connected = timeout(after, connect(&shared, &address)).await;
+        let connected = timeout(after, connect(&shared.node, &endpoint)).await;
         let mut stream = connected.unwrap_or_else(|_| {
             let late = format!("no connection within {after:?}");
-            Err(unreachable(&shared, io::Error::new(io::ErrorKind::TimedOut, late)))
+            Err(unreachable(&shared.node, io::Error::new(io::ErrorKind::TimedOut, late)))
         })?;
         let (from, to) = stream.split();
         // Both at once: a server may not take more requests before its answers are read.
@@ -51,22 +52,22 @@ type Ended = Result<std::convert::Infallible, Error>;
 
 /// Opens a connection and asks for a sign that the server knows the meta commands: one that does
 /// not would take the value of an `ms` for requests.
-async fn connect(shared: &Shared, (host, port): &(String, u16)) -> Result<TcpStream, Error> {
+pub(crate) async fn connect(node: &Arc<str>, endpoint: &Endpoint) -> Result<TcpStream, Error> {
     let connected = async {
-        let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+        let mut stream = TcpStream::connect(&endpoint.addresses().await?[..]).await?;
         stream.set_nodelay(true)?;
         let mut request = Vec::new();
         larder_protocol::encode::noop(&mut request);
         stream.write_all(&request).await?;
         Ok(stream)
     };
-    let mut stream = connected.await.map_err(|error| unreachable(shared, error))?;
+    let mut stream = connected.await.map_err(|error| unreachable(node, error))?;
     let mut answer = Vec::new();
     loop {
         match stream.read_buf(&mut answer).await {
-            Ok(0) => return Err(unreachable(shared, io::ErrorKind::UnexpectedEof.into())),
+            Ok(0) => return Err(unreachable(node, io::ErrorKind::UnexpectedEof.into())),
             Ok(_) => {}
-            Err(error) => return Err(unreachable(shared, error)),
+            Err(error) => return Err(unreachable(node, error)),
         }
         match response::parse(&answer) {
             Parsed::Incomplete { .. } => {}
@@ -74,17 +75,17 @@ async fn connect(shared: &Shared, (host, port): &(String, u16)) -> Result<TcpStr
                 return Ok(stream);
             }
             Parsed::Done { response: Response::Error(_), .. } => {
-                return Err(violation(shared, Violation::NoMetaCommands));
+                return Err(violation(node, Violation::NoMetaCommands));
             }
             Parsed::Done {
                 response: Response::ClientError(_) | Response::ServerError(_), ..
             } => {
                 let said = answer.trim_ascii_end().escape_ascii().to_string();
-                return Err(Error::Server { node: Arc::clone(&shared.node), said });
+                return Err(Error::Server { node: Arc::clone(node), said });
             }
-            Parsed::Done { .. } => return Err(violation(shared, Violation::WrongAnswer)),
+            Parsed::Done { .. } => return Err(violation(node, Violation::WrongAnswer)),
             Parsed::Desync(desync) => {
-                return Err(violation(shared, Violation::Unreadable(desync)));
+                return Err(violation(node, Violation::Unreadable(desync)));
             }
         }
     }
@@ -118,7 +119,7 @@ async fn read(
         }
         let completed = reader
             .digest(waiting, |waiting| waiting.append(&mut shared.queue().waiting))
-            .map_err(|why| violation(shared, why))?;
+            .map_err(|why| violation(&shared.node, why))?;
         if completed > 0 {
             let mut queue = shared.queue();
             queue.outstanding = queue.outstanding.saturating_sub(completed);
@@ -126,12 +127,12 @@ async fn read(
     }
 }
 
-fn unreachable(shared: &Shared, source: io::Error) -> Error {
-    Error::Unreachable { node: Arc::clone(&shared.node), source: Arc::new(source) }
+fn unreachable(node: &Arc<str>, source: io::Error) -> Error {
+    Error::Unreachable { node: Arc::clone(node), source: Arc::new(source) }
 }
 
-fn violation(shared: &Shared, why: Violation) -> Error {
-    Error::Violation { node: Arc::clone(&shared.node), why }
+fn violation(node: &Arc<str>, why: Violation) -> Error {
+    Error::Violation { node: Arc::clone(node), why }
 }
 
 /// Closes the connection when dropped, if nothing else has.
