@@ -3,6 +3,7 @@
 //! - `values`: large values, whose pages are written before a shard is locked
 //! - `room`: how shards make room for each other, and for what is lent
 //! - `walk`: a walk over all items, to list them or to drop some
+//! - `hand_over`: items for another cache, and from one
 //! - `census`: what is held, and in what state
 //! - `restore`: empty shards filled with what a file has
 
@@ -27,11 +28,13 @@ use crate::shard::{Hashed, Lack, Preparation, Prepared, Shard};
 use crate::stats::Stats;
 
 mod census;
+mod hand_over;
 mod restore;
 mod room;
 mod values;
 mod walk;
 
+pub use hand_over::HandOver;
 pub use walk::Walk;
 
 /// Items in memory, up to a limit.
@@ -190,9 +193,27 @@ impl Cache {
         &self,
         key: Hashed<'_>,
         op: &Op<'_>,
+        prepared: Preparation,
+        now: Seconds,
+        respond: R,
+    ) where
+        R: FnOnce(Outcome<'_>),
+    {
+        self.attempt(key, op, prepared, now, respond, |shard, prepared, respond| {
+            shard.execute(key, op, now, prepared, respond)
+        });
+    }
+
+    /// Has a shard carry something out, and gets for it what it lacks, which is what `op` would lack.
+    #[inline]
+    fn attempt<R>(
+        &self,
+        key: Hashed<'_>,
+        op: &Op<'_>,
         mut prepared: Preparation,
         now: Seconds,
         mut respond: R,
+        carry_out: impl Fn(&mut Shard, &mut Preparation, R) -> Result<(), (Lack, R)>,
     ) where
         R: FnOnce(Outcome<'_>),
     {
@@ -200,7 +221,7 @@ impl Cache {
         for _ in 0..TRIES {
             let mut shard = self.lock(key.hash, now);
             shard.swap_spare(&mut spare);
-            let done = shard.execute(key, op, now, &mut prepared, respond);
+            let done = carry_out(&mut shard, &mut prepared, respond);
             let left = self.leave(shard, now);
             if left.over {
                 self.make_way_to_limit(now);

@@ -67,7 +67,7 @@ mod shard;
 mod spread;
 mod stats;
 
-pub use cache::{Cache, Walk};
+pub use cache::{Cache, HandOver, Walk};
 pub use census::{Census, LogCensus};
 pub use memory::Memory;
 pub use options::Options;

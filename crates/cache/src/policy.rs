@@ -118,6 +118,13 @@ impl Policy {
         }
     }
 
+    /// How hot an item is, up to [`HOTTEST`]: how many turns it would outlast if it were used no more,
+    /// of large ones some more than that. It falls as long as nobody uses the item.
+    #[inline]
+    pub(crate) fn heat(queue: Queue, uses: u8) -> u8 {
+        uses + u8::from(queue == Queue::Main)
+    }
+
     /// Whether probation, with so many bytes, has more than its share.
     #[inline]
     pub(crate) fn crowded(&self, probation: u64) -> bool {
@@ -174,6 +181,9 @@ const BURST_PART: u64 = 4;
 /// As many as two bits hold.
 const MAX_USES: u8 = 3;
 
+/// In the main log, with as many uses as can be.
+pub(crate) const HOTTEST: u8 = MAX_USES + 1;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,6 +232,21 @@ mod tests {
         assert_eq!(Policy::judge(Queue::Main, 1, 101, 100), None);
         assert_eq!(Policy::judge(Queue::Main, 3, 101, 100), Some(1));
         assert_eq!(Policy::judge(Queue::Main, 2, 201, 100), Some(0));
+    }
+
+    #[test]
+    fn what_is_judged_gets_no_hotter() {
+        for queue in Queue::ALL {
+            for uses in 0..=MAX_USES {
+                assert!(Policy::heat(queue, uses) <= HOTTEST);
+                for cost in [50, 150, 250] {
+                    if let Some(left) = Policy::judge(queue, uses, cost, 100) {
+                        let heat = Policy::heat(Queue::Main, left);
+                        assert!(heat <= Policy::heat(queue, uses), "{queue:?} {uses} {cost}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

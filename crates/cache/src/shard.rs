@@ -4,6 +4,7 @@
 //! - `reclaim`: how room is made
 //! - `gather`: how long values are brought together
 //! - `walk`: what a walk over all items is shown, and drops
+//! - `hand_over`: what another cache is given, and gives
 //! - `census`: what is told of its state
 //! - `restore`: what another process has left
 //! - `audit`: whether the books are right, for tests
@@ -31,11 +32,13 @@ use crate::stats::Stats;
 mod audit;
 mod census;
 mod gather;
+mod hand_over;
 mod reclaim;
 mod restore;
 mod walk;
 mod write;
 
+pub(crate) use hand_over::Wanted;
 use reclaim::Job;
 pub(crate) use reclaim::{Given, segments_left};
 
@@ -450,6 +453,15 @@ impl Shard {
         self.cas = self.cas.max(last - last % self.shards + self.number as u64);
     }
 
+    /// A cas unique that nobody was given.
+    fn next_cas(&mut self) -> u64 {
+        if self.cas + self.shards > self.cas_noted {
+            self.note_cas();
+        }
+        self.cas += self.shards;
+        self.cas
+    }
+
     /// Has the next process know of cas uniques that may be given out from now on.
     #[cold]
     fn note_cas(&mut self) {
@@ -595,10 +607,21 @@ fn hash_at(logs: &Logs, hashing: &RandomState, place: Place) -> u64 {
 /// The value of an item as it is.
 #[inline]
 fn value_at<'a>(logs: &'a Logs, long_values: &Longs, found: &Found) -> Option<Value<'a>> {
-    let inline = logs.at(found.place)?.get(found.extent.value..found.extent.map)?;
-    Some(match found.head.pages {
+    value_of(logs.at(found.place)?, &found.head, &found.extent, long_values)
+}
+
+/// The same of an item of which this is the record, from its first byte on.
+#[inline]
+fn value_of<'a>(
+    record: &'a [u8],
+    head: &Head,
+    extent: &Extent,
+    longs: &Longs,
+) -> Option<Value<'a>> {
+    let inline = record.get(extent.value..extent.map)?;
+    Some(match head.pages {
         None => Value::Slice(inline),
-        Some(pages) => Value::Long(long_values.pieces(pages.number)?, Cow::Borrowed(inline)),
+        Some(pages) => Value::Long(longs.pieces(pages.number)?, Cow::Borrowed(inline)),
     })
 }
 

@@ -5,6 +5,7 @@ use crate::arena::PAGE_BYTES;
 use crate::census::Census;
 
 mod census;
+mod hand_over;
 mod restart;
 mod threads;
 mod walk;

@@ -2,9 +2,9 @@
 
 use ahash::RandomState;
 
-use super::Shard;
+use super::{Hashed, Shard};
 use crate::index::Span;
-use crate::policy::Queue;
+use crate::policy::{Policy, Queue};
 use crate::record::Head;
 
 impl Shard {
@@ -21,6 +21,12 @@ impl Shard {
             all.push((segment.queue, uses));
         });
         all
+    }
+
+    /// How hot an item is.
+    pub(crate) fn heat(&self, key: Hashed<'_>) -> Option<u8> {
+        let found = self.look_up(key)?;
+        Some(Policy::heat(self.queue_at(found.place), self.index.uses(found.slot)))
     }
 
     /// Panics unless all that is kept count of is what it is counted to be.

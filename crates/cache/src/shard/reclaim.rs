@@ -67,6 +67,11 @@ impl Job {
         self.segment == segment
     }
 
+    /// The log that a record is of which it has not yet come to.
+    pub(super) fn queue_ahead(&self, segment: u32, offset: u32) -> Option<Queue> {
+        (self.segment == segment && offset >= self.read).then_some(self.from)
+    }
+
     /// Whether a record here stays as long as it is live.
     fn keeps(&self, offset: u32) -> bool {
         offset >= self.end

@@ -1,4 +1,5 @@
-//! A walk that drops items, judged by what was there before and after each step of it.
+//! A walk that drops items, and one that hands them over, judged by what was there before and after
+//! each step.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -32,6 +33,8 @@ enum Act {
     Flush,
     /// So many steps; a new walk is begun when one is over.
     Walk(u8),
+    /// The same of handing over.
+    HandOver(u8),
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -49,6 +52,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (1..=8_u64).prop_map(Act::Resize),
         1 => Just(Act::Flush),
         24 => (1..6_u8).prop_map(Act::Walk),
+        24 => (1..40_u8).prop_map(Act::HandOver),
     ]
 }
 
@@ -70,6 +74,11 @@ struct Walked {
     stays: BTreeSet<Vec<u8>>,
     /// What it has asked for.
     asked: BTreeSet<Vec<u8>>,
+    hand_over: HandOver,
+    /// How often it came to its end.
+    handed_over: u32,
+    /// What was there when it began, still is, and was not given.
+    owed: BTreeSet<Vec<u8>>,
 }
 
 impl Walked {
@@ -85,6 +94,9 @@ impl Walked {
             walks: 0,
             stays: BTreeSet::new(),
             asked: BTreeSet::new(),
+            hand_over: HandOver::new(NOW),
+            handed_over: 0,
+            owed: BTreeSet::new(),
         }
     }
 
@@ -129,9 +141,12 @@ impl Walked {
                 self.values.clear();
             }
             Act::Walk(steps) => (0..steps).for_each(|_| self.step()),
+            Act::HandOver(steps) => (0..steps).for_each(|_| self.hand_over_a_step()),
         }
         let there = contents(&self.cache);
         self.stays.retain(|key| there.contains_key(key));
+        let now = self.now;
+        self.owed.retain(|key| there.get(key).is_some_and(|(header, _)| !header.expired(now)));
         assert_accounts(&self.cache);
     }
 
@@ -165,21 +180,41 @@ impl Walked {
             self.stays = contents(&self.cache).into_keys().collect();
         }
     }
+
+    fn hand_over_a_step(&mut self) {
+        let Self { cache, now, owed, values, .. } = self;
+        let goes_on = cache.hand_over_a_step(&mut self.hand_over, *now, |key, item| {
+            let (byte, len) = values[key];
+            assert!(*item.value.to_bytes() == vec![byte; len], "another value than was stored");
+            assert!(!item.header.expired(*now));
+            owed.remove(key);
+        });
+        if !goes_on {
+            assert!(owed.is_empty(), "{} were never given", owed.len());
+            self.handed_over += 1;
+            self.hand_over = HandOver::new(*now);
+            let live = contents(cache).into_iter().filter(|(_, (header, _))| !header.expired(*now));
+            self.owed = live.map(|(key, _)| key).collect();
+        }
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn whatever_is_done_meanwhile_all_that_stays_is_asked_for_once(
+    fn whatever_is_done_meanwhile_all_that_stays_is_met(
         acts in prop::collection::vec(act(), 1..250), evict: bool, shards in 0..3_u32,
     ) {
         let mut walked = Walked::new(2 << 20, evict, 1 << shards);
         for act in &acts {
             walked.act(act);
         }
-        // To the end of this walk, and through another.
-        let walks = walked.walks;
+        // To their ends, and once more.
+        let (walks, handed_over) = (walked.walks, walked.handed_over);
+        while walked.handed_over < handed_over + 2 {
+            walked.hand_over_a_step();
+        }
         while walked.walks < walks + 2 {
             walked.step();
         }
