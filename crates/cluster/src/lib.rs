@@ -24,7 +24,7 @@
 //!
 //! | kind | body | answer |
 //! |---|---|---|
-//! | 1, [`KNOCK`] | who knocks: a [`Member`], and how often it has come again | 0 (come in): who answers, who is known by that name if that is not who knocks, all that are there. 1 (taken): the member that has that name |
+//! | 1, [`KNOCK`] | who knocks: a [`Member`], and how often it has come again | 0 (come in): who answers, who is known by that name if that is not who knocks, all that are there. 1 (taken): who answers, and the member that has that name |
 //! | 2, [`GOSSIP`] | a message of foca's, in its own encoding: who sends it, to whom, what it asks, and what was heard of others | none |
 //!
 //! About items, with integers little-endian. The answers to commands are those of

@@ -10,19 +10,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use foca::{Foca, NoCustomBroadcast, PostcardCodec, State};
+use foca::{Foca, Incarnation, NoCustomBroadcast, PostcardCodec, State};
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use tracing::debug;
 
 use super::identity::Identity;
-use super::message::encode;
+use super::message::{encode, question};
 use super::output::{Effects, Notice, Output};
 use super::report::SilentSeed;
 use super::seeds::Seeds;
 use super::timers::Task;
-use super::timing::{ASK_WHY, CALL_THE_LOST, STAND_BACK, TAKEN, config};
+use super::timing::{ASK_SUSPECT, ASK_WHY, CALL_THE_LOST, STAND_BACK, TAKEN, config};
 use crate::member::{Member, Stage};
 
 mod door;
@@ -113,6 +113,7 @@ impl Engine {
             match task {
                 Task::Foca(timer) => self.swim(|swim, effects| swim.handle_timer(timer, effects)),
                 Task::CallTheLost => self.call_the_lost(),
+                Task::AskSuspect(suspect, life) => self.ask_suspect(suspect, life),
             }
         }
         if let Standing::Outside { told, .. } = self.standing
@@ -286,6 +287,20 @@ impl Engine {
         for lost in lost.cloned().sample(&mut chance, count) {
             self.swim(|swim, effects| swim.announce(lost, effects));
         }
+    }
+
+    /// Tells one that this node suspects that it does, until it has said no or is lost. Foca leaves that
+    /// to gossip, which may be used up before it can be heard.
+    fn ask_suspect(&mut self, suspect: Identity, life: Incarnation) {
+        let still = |other: &&foca::Member<Identity>| {
+            *other.id() == suspect && other.incarnation() == life && other.state() == State::Suspect
+        };
+        let question = self.others().find(still).map(|other| question(&self.me, other));
+        let Some(message) = question else { return };
+        let to = Arc::clone(&suspect.member.peer_address);
+        self.effects.outputs.push(Output::Send { to, message });
+        let due = self.effects.now + ASK_SUSPECT;
+        self.effects.timers.set(Task::AskSuspect(suspect, life), due);
     }
 
     /// Says what has changed.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::{Buf as _, Bytes};
-use foca::{Codec as _, Header, PostcardCodec};
+use foca::{Codec as _, Header, Message, PostcardCodec};
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
@@ -73,6 +73,24 @@ pub(super) fn decode<'b, M: Deserialize<'b>>(body: &'b [u8]) -> Result<M, Malfor
     if rest.is_empty() { Ok(message) } else { Err(Malformed::Cut) }
 }
 
+/// A probe of one that is suspected, which tells it so: its answer is that it is not so.
+pub(super) fn question(me: &Identity, suspect: &foca::Member<Identity>) -> Bytes {
+    let header = Header {
+        src: me.clone(),
+        // Foca does not tell; the least is none that anybody believes instead of what it knows.
+        src_incarnation: 0,
+        dst: suspect.id().clone(),
+        // Nobody waits for an answer of that number.
+        message: Message::Ping(0),
+    };
+    let mut body = vec![VERSION];
+    let encoded = PostcardCodec.encode_header(&header, &mut body).and_then(|()| {
+        body.extend_from_slice(&1_u16.to_be_bytes());
+        PostcardCodec.encode_member(suspect, &mut body)
+    });
+    encoded.map(|()| body.into()).unwrap_or_default()
+}
+
 /// Takes a message of foca's apart, in the layout that foca documents at `Header`.
 pub(super) fn dissect(body: &[u8]) -> Result<Gossip<'_>, Malformed> {
     let packet = versioned(body)?;
@@ -102,8 +120,6 @@ fn versioned(body: &[u8]) -> Result<&[u8], Malformed> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use foca::Message;
 
     use super::*;
     use crate::member::{Member, Stage};

@@ -11,7 +11,7 @@ use foca::{Notification, Runtime, Timer};
 use super::identity::Identity;
 use super::message::VERSION;
 use super::timers::{Task, Timers};
-use crate::member::{Member, Stage};
+use crate::member::Member;
 
 /// Something to do.
 #[derive(Debug)]
@@ -34,7 +34,10 @@ pub(super) enum Output {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
     Came(Arc<Member>),
-    Changed(Arc<Member>),
+    /// Another run of it.
+    Anew(Arc<Member>),
+    Serves(Arc<Member>),
+    Leaves(Arc<Member>),
     Left(Arc<Member>),
     Lost(Arc<Member>),
     /// No seed answers.
@@ -54,11 +57,12 @@ impl fmt::Display for Notice {
                 let Member { name, peer_address, weight, .. } = &**member;
                 write!(f, "{name} has joined the cluster, at {peer_address}, with weight {weight}")
             }
-            Self::Changed(member) if member.stage == Stage::Leaving => {
-                write!(f, "{} is about to leave the cluster: it owns no key any more", member.name)
-            }
-            Self::Changed(member) => {
+            Self::Anew(member) => {
                 write!(f, "{} was started anew, at {}", member.name, member.peer_address)
+            }
+            Self::Serves(member) => write!(f, "{} owns its part of the keys now", member.name),
+            Self::Leaves(member) => {
+                write!(f, "{} is about to leave the cluster: it owns no key any more", member.name)
             }
             Self::Left(member) => write!(f, "{} has left the cluster", member.name),
             Self::Lost(member) => {
@@ -126,6 +130,9 @@ impl Runtime<Identity> for Effects {
     }
 
     fn submit_after(&mut self, event: Timer<Identity>, after: Duration) {
+        if let Timer::ChangeSuspectToDown { member_id, incarnation, .. } = &event {
+            self.timers.set(Task::AskSuspect(member_id.clone(), *incarnation), self.now);
+        }
         self.timers.set(Task::Foca(event), self.now + after);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use foca::Timer;
+use foca::{Incarnation, Timer};
 
 use super::identity::Identity;
 
@@ -16,6 +16,8 @@ pub(super) enum Task {
     Foca(Timer<Identity>),
     /// Tell those that are lost that this node is here.
     CallTheLost,
+    /// Tell one that this node suspects that it does, in its life of that number.
+    AskSuspect(Identity, Incarnation),
 }
 
 /// What is due when. If this process stood still, so did its time: whoever was asked something before

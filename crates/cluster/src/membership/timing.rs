@@ -2,11 +2,11 @@
 //!
 //! A member that answers nothing is probed by one of the others within [`PROBE_PERIOD`] on average, is
 //! suspected at the end of that probe, and is lost after [`suspicion`]: among five within 1.5 seconds
-//! in the median and 2.2 at most, of 300 in the simulation. One that stands still for less than a
-//! period is not even suspected. Who is suspected wrongly has the suspicion's time to hear of it and
-//! say no; in the simulation that does for those who stood still for 0.9 seconds, and not for 1.2. It
-//! costs each node some 9 messages a second, of 150 bytes among five and 650 among a hundred. Periods of twice that length were tried: 1.9 seconds in the median and 3.5 at most, and who stood
-//! still for 0.9 was lost, since by the end of a longer period there was less time left to say no.
+//! in the median and 2.3 at most, of 300 in the simulation. One that stands still for less than a
+//! period is not even suspected. Who is suspected wrongly has the suspicion's time to say no: in the
+//! simulation that does for who stands still for 1.2 seconds, and not for 1.3. It costs each node some
+//! 9 messages a second, of 150 bytes among five and 650 among a hundred. Periods of twice that length
+//! were tried: 1.9 seconds in the median and 3.5 at most.
 
 use std::num::{NonZeroU8, NonZeroUsize};
 use std::time::Duration;
@@ -23,6 +23,9 @@ const PROBE_RTT: Duration = Duration::from_millis(100);
 
 /// How long a suspect may defend itself, among few.
 const SUSPICION: Duration = Duration::from_secs(1);
+
+/// How often who is suspected is told so by who suspects it.
+pub(super) const ASK_SUSPECT: Duration = PROBE_PERIOD;
 
 /// How many others are asked.
 const INDIRECT_PROBES: NonZeroUsize = NonZeroUsize::new(3).unwrap();

@@ -105,11 +105,15 @@ impl Engine {
             notices.push(notice(Arc::clone(former)));
         }
         for member in &self.members {
-            match before.iter().find(|former| former.name == member.name) {
-                Some(former) if former == member || *member == self.me.member => {}
-                Some(_) => notices.push(Notice::Changed(Arc::clone(member))),
-                None => notices.push(Notice::Came(Arc::clone(member))),
-            }
+            let notice = match before.iter().find(|former| former.name == member.name) {
+                _ if *member == self.me.member => continue,
+                None => Notice::Came,
+                Some(former) if former == member => continue,
+                Some(former) if former.run != member.run => Notice::Anew,
+                Some(_) if member.stage == Stage::Leaving => Notice::Leaves,
+                Some(_) => Notice::Serves,
+            };
+            notices.push(notice(Arc::clone(member)));
         }
         self.effects.outputs.extend(notices.into_iter().map(Output::Tell));
     }

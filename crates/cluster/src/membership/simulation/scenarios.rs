@@ -46,6 +46,22 @@ fn who_stands_still_for_less_than_half_a_second_is_not_lost() {
 }
 
 #[test]
+fn a_network_that_fails_for_half_a_second_has_nobody_lost() {
+    for_each_seed(200, |seed| {
+        let mut world = cluster(seed, 5);
+        let since = world.now;
+        for _ in 0..10 {
+            let half = world.chance.random_range(1..5);
+            world.cut(|node| node < half);
+            world.run(MS(500));
+            world.network.cuts.clear();
+            world.run(MS(3000));
+        }
+        assert!(!(0..5).any(|node| loses(&world, node, since)));
+    });
+}
+
+#[test]
 fn who_was_stopped_for_long_is_lost_comes_back_by_itself_and_has_lost_nobody() {
     for_each_seed(200, |seed| {
         let mut world = cluster(seed, 5);

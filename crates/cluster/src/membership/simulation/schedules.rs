@@ -16,7 +16,7 @@ fn befall(world: &mut World, seeds: usize) {
     let other = world.chance.random_range(0..count);
     let runs = world.nodes[node].life.is_some();
     let behind = if world.chance.random_ratio(1, 5) { 100 } else { 0 };
-    match world.chance.random_range(0..14) {
+    match world.chance.random_range(0..15) {
         0 | 1 => world.kill(node),
         2 | 3 => {
             let moved = world.chance.random_ratio(1, 3);
@@ -53,7 +53,11 @@ fn befall(world: &mut World, seeds: usize) {
         }
         11 => world.network.lost = world.chance.random_range(0..200),
         12 => world.network.late = world.chance.random_range(0..200),
-        13 if count < 11 => {
+        13 if runs => {
+            world.tell(format_args!("node {node} begins to serve"));
+            world.act(node, Engine::begin_serving);
+        }
+        14 if count < 11 => {
             let name = world.nodes[node].name.clone();
             let twin = world.add(&name, &(0..seeds).collect::<Vec<_>>());
             world.start(twin, behind, false);

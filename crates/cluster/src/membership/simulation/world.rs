@@ -108,6 +108,7 @@ impl World {
     /// Starts a node, with a clock that is so many seconds behind; `moved`: elsewhere than before.
     pub(super) fn start(&mut self, index: usize, behind: u64, moved: bool) {
         let seed = self.chance.random();
+        let stage = if self.chance.random() { Stage::Coming } else { Stage::Serving };
         let node = &mut self.nodes[index];
         node.lives += 1;
         if moved || node.place.is_empty() {
@@ -125,7 +126,7 @@ impl World {
             peer_address: Arc::clone(&node.place),
             weight: 1 + u32::try_from(index).unwrap(),
             zone: "".into(),
-            stage: Stage::Serving,
+            stage,
         };
         let (name, run, place) = (node.name.clone(), me.run, Arc::clone(&node.place));
         let engine = Engine::new(me, &node.seeds, seed);
