@@ -39,7 +39,9 @@ impl Trio {
             let server = larder_server::Settings { workers: 1, ..Default::default() };
             nodes.push(Node::serve(clients, Clustered::new(cluster), server, None));
         }
-        nodes.iter().for_each(|node| until_all_are_known(node.address()));
+        for node in &nodes {
+            until_all_are_known(node.address());
+        }
         Self(nodes)
     }
 
