@@ -3,7 +3,7 @@
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use larder_peer::{BadCredentials, Credentials, PeerId, Secret};
@@ -104,7 +104,7 @@ impl<E: Engine> Cluster<E> {
             clock: settings.clock,
             counters: Counters::default(),
             places: Mutex::new(Arc::new(Places::alone(&me.name))),
-            settled: AtomicBool::new(true),
+            settled: AtomicU64::default(),
             warm_up: settings.warm_up,
             hints: Hints::default(),
             fetching: Fetching::default(),

@@ -79,6 +79,11 @@ impl Places {
         self.whole.is_none() && self.next.is_none() && self.before.is_none()
     }
 
+    /// Whether a key belongs to this node, or to nobody.
+    pub(crate) fn is_mine(&self, key: &[u8]) -> bool {
+        owner(&self.view, key).is_none_or(|owner| owner.name == self.name)
+    }
+
     /// Who is to forget a key when this node changes it.
     pub(crate) fn others(&self, key: &[u8]) -> Vec<&Arc<Member>> {
         let owner = |view| owner(view, key);

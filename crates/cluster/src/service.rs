@@ -92,7 +92,7 @@ impl<E: Engine> Shared<E> {
     /// Does commands, in their order. What makes no sense is not answered, nor is what follows it.
     pub(crate) fn carry_out(&self, body: &[u8]) -> Option<Bytes> {
         let (lives, commands) = call::read(body)?;
-        let places = (lives.is_some() || !self.is_settled()).then(|| self.places());
+        let (settled, places) = (self.is_settled(), self.places());
         let now = (self.clock)();
         let mut commands = commands.map_while(|asked| asked);
         let mut answer = call::begin_answer(now);
@@ -109,7 +109,7 @@ impl<E: Engine> Shared<E> {
             self.engine.expect(&keys);
             done += some.len() as u64;
             for asked in &some {
-                answer = self.carry_out_one(asked, lives, now, places.as_deref(), answer)?;
+                answer = self.carry_out_one(asked, lives, now, (settled, &places), answer)?;
             }
         }
         self.counters.calls.add(1);
@@ -124,7 +124,7 @@ impl<E: Engine> Shared<E> {
         asked: &Asked<'_>,
         lives: Option<Seconds>,
         now: Seconds,
-        places: Option<&Places>,
+        (settled, places): (bool, &Places),
         answer: Vec<u8>,
     ) -> Option<Vec<u8>> {
         let Asked { key, op } = *asked;
@@ -134,12 +134,17 @@ impl<E: Engine> Shared<E> {
         if answer.len() > ANSWER_BYTES && op.reads_only() {
             return told::write(&Outcome::Failed(failure::AGAIN), answer, failure::number);
         }
-        let op = lives.map_or(op, |lives| bounded(&op, lives, now));
-        if let Some(places) = places
-            && !op.reads_only()
-        {
+        if op.reads_only() {
+            return self.execute_into(key, &op, now, answer);
+        }
+        let is_mine = places.is_mine(key);
+        if !settled || !is_mine {
             self.will_change(places, key);
         }
+        // To who has another view it may be this node's. By its own it only stands in for another, which has
+        // to forget what it has, and must not be contradicted for long.
+        let lives = lives.or((!is_mine).then_some(self.gutter));
+        let op = lives.map_or(op, |lives| bounded(&op, lives, now));
         self.execute_into(key, &op, now, answer)
     }
 

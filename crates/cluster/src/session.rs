@@ -117,7 +117,7 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
         let counters = &self.worker.shared().counters;
         match route {
             Route::Here(lives) => {
-                if lives.is_none() && self.worker.shared().is_settled() {
+                if lives.is_none() && self.worker.shared().is_settled_by(self.table.view()) {
                     return self.local.execute(key, op, landed, now, respond).map(Pending::Local);
                 }
                 self.execute_here(key, op, landed, lives, now, respond)

@@ -1,7 +1,7 @@
 //! What the threads of one node share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ahash::HashMap;
@@ -17,6 +17,7 @@ use crate::links::Links;
 use crate::member::Member;
 use crate::places::Places;
 use crate::resolved::Resolved;
+use crate::view::View;
 
 /// What the threads of one node share.
 #[derive(Debug)]
@@ -35,8 +36,8 @@ pub(crate) struct Shared<E> {
     pub(crate) counters: Counters,
     /// Who may have a key besides whose it is.
     pub(crate) places: Mutex<Arc<Places>>,
-    /// Nobody else may.
-    pub(crate) settled: AtomicBool,
+    /// The version of their view if nobody else may, else [`UNSETTLED`].
+    pub(crate) settled: AtomicU64,
     /// How long this node asks others, once it has come, for what it lacks.
     pub(crate) warm_up: Duration,
     pub(crate) hints: Hints,
@@ -49,9 +50,14 @@ pub(crate) struct Shared<E> {
 
 impl<E> Shared<E> {
     /// Whether a key may be nowhere but where it belongs.
-    #[inline]
     pub(crate) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Acquire)
+        self.settled.load(Ordering::Acquire) != UNSETTLED
+    }
+
+    /// The same for who goes by `view`: a worker has a view a little before or after the node as a whole.
+    #[inline]
+    pub(crate) fn is_settled_by(&self, view: &View) -> bool {
+        self.settled.load(Ordering::Acquire) == u64::from(view.version)
     }
 
     pub(crate) fn places(&self) -> Arc<Places> {
@@ -59,7 +65,7 @@ impl<E> Shared<E> {
     }
 
     pub(crate) fn set_places(&self, places: Places) {
-        let settled = places.is_settled();
+        let settled = if places.is_settled() { places.view.version.into() } else { UNSETTLED };
         *self.places.lock() = Arc::new(places);
         self.settled.store(settled, Ordering::Release);
     }
@@ -74,6 +80,9 @@ impl<E> Shared<E> {
         }
     }
 }
+
+/// No version of a view.
+const UNSETTLED: u64 = u64::MAX;
 
 /// For so long the same is not said again.
 const SILENCE: Duration = Duration::from_secs(10);

@@ -46,6 +46,11 @@ impl Table {
     }
 
     #[inline]
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    #[inline]
     pub(crate) fn route(&self, key: &[u8]) -> Route<'_> {
         if self.is_alone() {
             return Route::Here(None);

@@ -109,7 +109,7 @@ impl<E: Engine> Worker<E> {
             Route::Here(lives) => {
                 let now = (self.shared.clock)();
                 let op = lives.map_or(asked.op, |lives| bounded(&asked.op, lives, now));
-                if (lives.is_some() || !self.shared.is_settled()) && !op.reads_only() {
+                if !op.reads_only() {
                     self.shared.will_change(&self.shared.places(), asked.key);
                 }
                 let mut answer = None;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::answers::Awaited;
+use crate::call;
 use crate::counters::Counters;
 use crate::fetching::Fetching;
 use crate::hints::Hints;
@@ -137,7 +138,7 @@ fn shared(name: &str, run: u64) -> Arc<Shared<Fake>> {
         clock,
         counters: Counters::default(),
         places: Mutex::new(Arc::new(Places::alone(&name.into()))),
-        settled: AtomicBool::new(true),
+        settled: AtomicU64::default(),
         warm_up: Duration::from_mins(1),
         hints: Hints::default(),
         fetching: Fetching::default(),
@@ -451,4 +452,23 @@ async fn who_goes_hands_over_what_has_not_changed_meanwhile() {
         (Some("v"), Some(NOW + 600))
     );
     assert_eq!(other.shared.counters.fetched.get(), 998);
+}
+
+#[tokio::test]
+async fn who_is_sent_what_another_has_by_its_own_view_only_stands_in() {
+    let shared = shared("here", 1);
+    let (me, other) = (member("here", 1, "127.0.0.1:1"), member("there", 2, "127.0.0.1:2"));
+    let places = Places::new("here".into(), view(1, &me, &[&other]), &[], None);
+    let (mut mine, mut others) = (0, 0);
+    shared.set_places(places);
+    for number in 0..50 {
+        let key = format!("key{number}");
+        let asked = Asked { key: key.as_bytes(), op: set("v") };
+        shared.carry_out(&call::push(&asked, call::begin(None)).unwrap()).unwrap();
+        let is_mine = shared.places().is_mine(key.as_bytes());
+        assert_eq!(shared.hints.has("there", key.as_bytes()), !is_mine);
+        assert_eq!(shared.engine.exptime(&key), Some(if is_mine { 0 } else { NOW + GUTTER }));
+        if is_mine { mine += 1 } else { others += 1 }
+    }
+    assert!(mine > 0 && others > 0);
 }

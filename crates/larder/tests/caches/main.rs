@@ -3,6 +3,7 @@
 //!
 //! - `sharing`: what is written through one node is there through any other
 //! - `telling`: what all are told, and what all tell
+//! - `loss`: one is killed, or stands still; `load`: the clients meanwhile
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +12,8 @@
     reason = "tests say what they expect by failing"
 )]
 
+mod load;
+mod loss;
 mod sharing;
 #[path = "../support/mod.rs"]
 mod support;

@@ -119,13 +119,13 @@ impl Caches {
         Stats(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
-    /// Waits until each that runs knows so many members and no other, and owes nobody anything.
+    /// Waits until each that runs knows so many members that have keys, and owes nobody anything.
     pub(crate) fn until_all_know(&self, members: usize) {
         for node in self.running.keys() {
             until("it knows all", || {
                 let stats = self.stats(*node);
                 let owed = stats.number("hints_owed") + stats.number("hints_owed_all");
-                (stats.present() == members && owed == 0).then_some(())
+                (stats.owners() == members && owed == 0).then_some(())
             });
         }
     }
@@ -154,9 +154,10 @@ impl Stats {
         self.0[name].parse().unwrap()
     }
 
-    /// How many members there are.
-    pub(crate) fn present(&self) -> usize {
-        usize::try_from(self.number("members")).unwrap()
+    /// How many members have keys.
+    pub(crate) fn owners(&self) -> usize {
+        let shares = self.0.iter().filter(|(name, _)| name.ends_with(":keys_percent"));
+        shares.filter(|(_, share)| *share != "0.00").count()
     }
 
     /// The state of the node that is called so, if it is known.
