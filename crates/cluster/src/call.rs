@@ -18,6 +18,8 @@ pub(crate) const FORGET: u8 = 19;
 pub(crate) const ITEMS: u8 = 20;
 /// Hands over items.
 pub(crate) const HAND: u8 = 21;
+/// Asks for all items to be forgotten that were there while this node could not be told what to forget.
+pub(crate) const FORGET_ALL: u8 = 22;
 
 /// A command as it goes to another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -95,10 +97,12 @@ pub(crate) fn read_answer(
 
 /// A moment stays as far from now as it is, whatever two clocks say.
 fn set_clock(outcome: &mut Outcome<'_>, theirs: Seconds, ours: Seconds) {
+    let later = i64::from(ours) - i64::from(theirs);
     let set = |moment: &mut Seconds| {
         // 0 is never.
         if *moment != 0 {
-            *moment = moment.saturating_add(ours).saturating_sub(theirs).max(1);
+            let moved = (i64::from(*moment) + later).clamp(1, Seconds::MAX.into());
+            *moment = Seconds::try_from(moved).unwrap_or(Seconds::MAX);
         }
     };
     match outcome {

@@ -25,7 +25,7 @@ use crate::membership::{Membership, MembershipSettings};
 use crate::places::Places;
 use crate::report;
 use crate::resolved::Resolved;
-use crate::service::Service;
+use crate::service::{ANSWER_BYTES, Service};
 use crate::shared::Shared;
 use crate::worker::Worker;
 
@@ -234,5 +234,5 @@ const SPREAD: Duration = Duration::from_secs(1);
 /// For so long a node that goes hands over items: who waits for it to stop has patience for a while.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
-/// Of a call, besides the longest value.
-const ROOM_BYTES: usize = 1 << 20;
+/// Of a call, besides the longest value: the answers before it, and what belongs to them.
+const ROOM_BYTES: usize = ANSWER_BYTES + (1 << 20);

@@ -6,12 +6,13 @@ use std::time::Duration;
 use ahash::HashMap;
 use bytes::Bytes;
 use larder_protocol::{Hit, Item, Outcome};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::call::{self, Handed};
 use crate::engine::Engine;
-use crate::member::Member;
+use crate::fetching::Wanted;
+use crate::member::{Member, Stage};
 use crate::shared::Shared;
 use crate::view::View;
 
@@ -19,12 +20,26 @@ impl<E: Engine> Shared<E> {
     /// Hands over items to whom they belong by `view`, the hottest first, until all are or time is up.
     pub(crate) async fn hand_over(&self, view: &View, until: Instant) {
         let (began, mut items) = (Instant::now(), 0);
+        let stays = |member: &Arc<Member>| {
+            let mut member = Arc::clone(member);
+            if member.name == self.name {
+                Arc::make_mut(&mut member).stage = Stage::Serving;
+            }
+            member
+        };
+        let before = View::new(view.version, view.members.iter().map(stays).collect());
+        let mut silent: Vec<usize> = Vec::new();
         let mut walk = self.engine.hand_over((self.clock)());
         let mut batches: HashMap<usize, Handed> = HashMap::default();
         let mut more = true;
         while more && Instant::now() < until {
             let now = (self.clock)();
             more = self.engine.hand_over_a_step(&mut walk, now, |key, item| {
+                let owner = before.owner(key).and_then(|place| before.members.get(place));
+                // What is another's was not told of what changed.
+                if owner.is_none_or(|owner| owner.name != self.name) {
+                    return;
+                }
                 let Some(place) = view.owner(key) else { return };
                 let batch = batches.entry(place).or_insert_with(|| Handed::new(now));
                 let Item { header, value } = item;
@@ -35,10 +50,13 @@ impl<E: Engine> Shared<E> {
             });
             let is_due = |_: &usize, batch: &mut Handed| !more || batch.len() > BATCH_BYTES;
             let due: Vec<_> = batches.extract_if(is_due).collect();
-            let sending = due.into_iter().filter_map(|(place, batch)| {
-                Some(self.hand(view.members.get(place)?, batch.into(), until))
+            let due = due.into_iter().filter(|(place, _)| !silent.contains(place));
+            let sending = due.filter_map(|(place, batch)| {
+                let member = view.members.get(place)?;
+                Some(async move { (place, self.hand(member, batch.into()).await) })
             });
-            futures_util::future::join_all(sending).await;
+            let sent = futures_util::future::join_all(sending).await;
+            silent.extend(sent.iter().filter(|(_, taken)| !taken).map(|(place, _)| *place));
             // Clients are still served here.
             tokio::task::yield_now().await;
         }
@@ -50,24 +68,25 @@ impl<E: Engine> Shared<E> {
         );
     }
 
-    /// Whatever comes of it: the one that is given it would do without.
-    async fn hand(&self, member: &Arc<Member>, body: Bytes, until: Instant) {
-        let call = self.links.to(member).call(call::HAND, body, until + SLACK);
-        let _ = timeout_at(until + SLACK, call).await;
+    /// Whether a member has taken these items. It does without the rest if not.
+    async fn hand(&self, member: &Arc<Member>, body: Bytes) -> bool {
+        self.links.to(member).call(call::HAND, body, Instant::now() + PATIENCE).await.is_ok()
     }
 
     /// Takes items that the member of that name hands over. What was changed here meanwhile it does not know of.
-    pub(crate) fn take(&self, from: &str, body: &Bytes) -> Option<Bytes> {
+    pub(crate) fn take(self: &Arc<Self>, from: &str, body: &Bytes) -> Option<Bytes> {
         let now = (self.clock)();
         let mut taken = 0;
         for (key, outcome) in call::read_handed(body, now)? {
             let Outcome::Hit(hit) = outcome else { continue };
             // Who changes it says so first, to one or the other.
-            self.fetching.begin(&key);
-            let changed = self.hints.has(from, &key);
-            self.fetching.end(&key, || {
-                let item = Item { header: hit.before, value: hit.value };
-                taken += u64::from(!changed && self.engine.take_over(&key, &item, now));
+            let wanted = Wanted::begin(self, &key);
+            if self.hints.has(from, &key) {
+                continue;
+            }
+            let item = Item { header: hit.before, value: hit.value };
+            wanted.unless_changed(|| {
+                taken += u64::from(self.engine.take_over(&key, &item, now));
             });
         }
         self.counters.fetched.add(taken);
@@ -78,5 +97,5 @@ impl<E: Engine> Shared<E> {
 /// Items go so many bytes at a time.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// For what is on its way when time is up.
-const SLACK: Duration = Duration::from_secs(1);
+/// How long a member may take for some items.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -26,9 +27,10 @@ pub(crate) async fn follow<E: Engine>(
 ) {
     let view = Arc::clone(&views.borrow_and_update());
     let mut past = Past::new(Arc::clone(&shared.name), view, shared.warm_up, Instant::now());
-    shared.set_places(past.places());
+    shared.set_places(past.places(Instant::now()));
     // What is another's in a node that was started with items was put there before that other came.
-    let mut sweep = (shared.engine.items() > 0).then(Instant::now);
+    let mut sweeps: Vec<_> = (shared.engine.items() > 0).then(Instant::now).into_iter().collect();
+    let mut sweeping = None;
     let mut asked: FuturesUnordered<_> = past
         .view()
         .members
@@ -38,8 +40,10 @@ pub(crate) async fn follow<E: Engine>(
         .collect();
     let mut doubts: Vec<(Instant, Unwitnessed)> = Vec::new();
     loop {
-        let due = past.next_due().into_iter().chain(sweep);
+        let due = past.next_due().into_iter().chain(sweeps.iter().copied());
         let due = due.chain(doubts.iter().map(|(at, _)| *at)).min();
+        // One that has to wait until this node owns its part waits for a view.
+        let due = due.filter(|at| *at > Instant::now() || past.view().is_owner(&shared.name));
         let due = async {
             match due {
                 Some(at) => sleep_until(at.into()).await,
@@ -52,23 +56,20 @@ pub(crate) async fn follow<E: Engine>(
                     return;
                 }
                 let view = Arc::clone(&views.borrow_and_update());
-                shared.links.keep(&view);
                 let now = Instant::now();
                 let News { came, returned, unwitnessed } = past.see(view, now);
                 doubts.extend(unwitnessed.into_iter().map(|one| (now + DOUBT, one)));
                 if came {
                     // Whoever has come asks here meanwhile.
-                    sweep = Some(sweep.unwrap_or_else(Instant::now).max(now + shared.warm_up + SLACK));
+                    sweeps.push(now + shared.warm_up + SLACK);
                 }
                 if returned {
-                    sweep = Some(now);
+                    sweeps.push(now);
                 }
-                for name in shared.hints.names() {
-                    if past.view().members.iter().all(|member| member.name != name) {
-                        shared.hints.forget_told(&name);
-                    }
+                if sweeping.as_ref().is_some_and(|sweep: &JoinHandle<()>| !sweep.is_finished()) {
+                    // It ends, since it goes by what was.
+                    sweeps.push(now);
                 }
-                shared.hints.wake.notify_one();
             }
             Some(name) = asked.next(), if !asked.is_empty() => {
                 if let Some(name) = name {
@@ -90,9 +91,20 @@ pub(crate) async fn follow<E: Engine>(
                 shared.hints.note_everything(&doubt.name);
             }
         }
-        shared.set_places(past.places());
-        if sweep.take_if(|at| *at <= now).is_some() {
-            tokio::spawn(give_up(Arc::clone(&shared), Arc::clone(past.view())));
+        shared.set_places(past.places(now));
+        // What follows goes by these.
+        shared.links.keep(past.view());
+        for name in shared.hints.names() {
+            if past.view().members.iter().all(|member| member.name != name) {
+                shared.hints.forget_told(&name);
+            }
+        }
+        shared.hints.wake.notify_one();
+        let is_due = sweeps.iter().any(|at| *at <= now);
+        // A node that does not own its part yet, or not any more, would give up that too.
+        if is_due && past.view().is_owner(&shared.name) {
+            sweeps.retain(|at| *at > now);
+            sweeping = Some(tokio::spawn(give_up(Arc::clone(&shared), Arc::clone(past.view()))));
         }
     }
 }
@@ -117,7 +129,7 @@ async fn give_up<E: Engine>(shared: Arc<Shared<E>>, view: Arc<View>) {
             keeps
         };
         let more = shared.engine.drop_a_step(&mut walk, (shared.clock)(), keep);
-        // Later views have sweeps of their own.
+        // By a later view it begins anew.
         if !more || !Arc::ptr_eq(&shared.places().view, &view) {
             break;
         }
@@ -145,23 +157,30 @@ pub(crate) async fn resolve<E: Engine>(
     }
 }
 
-/// Tells others what they are to forget.
+/// Tells others what they are to forget: each by itself, so that one that does not answer delays nobody else.
 pub(crate) async fn deliver<E: Engine>(shared: Arc<Shared<E>>) {
+    let mut telling = FuturesUnordered::new();
+    let mut busy: Vec<Arc<str>> = Vec::new();
     loop {
         let view = Arc::clone(&shared.places().view);
-        let names = shared.hints.names();
-        let there = view.members.iter().filter(|member| names.contains(&member.name));
-        let telling = there.map(|member| tell(&shared, member));
-        let told = futures_util::future::join_all(telling).await;
-        if told.contains(&true) {
-            continue;
+        for name in shared.hints.names() {
+            let member = view.members.iter().find(|member| member.name == name);
+            if let Some(member) = member.filter(|member| !busy.contains(&member.name)) {
+                busy.push(name);
+                let (shared, member) = (Arc::clone(&shared), Arc::clone(member));
+                telling.push(async move {
+                    while tell(&shared, &member).await {}
+                    // Who was not reached is tried again before long, and so is who has more by then.
+                    sleep(AGAIN).await;
+                    member
+                });
+            }
         }
-        // Who was not reached is tried again before long.
-        let owed = !told.is_empty();
-        let again = async { if owed { sleep(AGAIN).await } else { std::future::pending().await } };
         tokio::select! {
             () = shared.hints.wake.notified() => {}
-            () = again => {}
+            Some(member) = telling.next(), if !telling.is_empty() => {
+                busy.retain(|name| *name != member.name);
+            }
         }
     }
 }
@@ -170,7 +189,7 @@ pub(crate) async fn deliver<E: Engine>(shared: Arc<Shared<E>>) {
 async fn tell<E: Engine>(shared: &Shared<E>, member: &Arc<Member>) -> bool {
     let Some(due) = shared.hints.due(&member.name) else { return false };
     let (kind, body) = match &due {
-        Due::Everything(_) => (call::FLUSH, call::flush(0)),
+        Due::Everything(_) => (call::FORGET_ALL, Bytes::new()),
         Due::Keys(keys) => (call::FORGET, call::forget(keys.iter().map(|(key, _)| &**key))),
     };
     let deadline = tokio::time::Instant::now() + TELL;

@@ -38,6 +38,7 @@
 //! | 19, forget | keys, each a byte with its length and so many bytes | none |
 //! | 20, items | none, not even a version | 8 bytes: how many there are |
 //! | 21, hand over | 4 bytes: the time there; 4: how many; keys, each a byte with its length and so many bytes; items, as outcomes of fetches | none |
+//! | 22, forget all | none, not even a version | none |
 mod answers;
 mod backend;
 mod call;

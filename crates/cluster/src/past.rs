@@ -17,6 +17,8 @@ pub(crate) struct Past {
     view: Arc<View>,
     /// Since when this node is of a cluster that was there before it, until that is long ago.
     came: Option<Instant>,
+    /// When what is long ago was last forgotten.
+    seen: Instant,
     /// What the others had then, by name; who is not there came later.
     before: HashMap<Arc<str>, Before>,
     /// Who is not there any more.
@@ -57,7 +59,7 @@ impl Past {
         let others = view.members.iter().filter(|member| member.name != name);
         // Until they say what they have.
         let before = others.map(|member| (Arc::clone(&member.name), Before::Items)).collect();
-        Self { name, warm_up, view, came, before, gone: HashMap::default() }
+        Self { name, warm_up, view, came, seen: now, before, gone: HashMap::default() }
     }
 
     /// A member has said that it has nothing.
@@ -112,24 +114,27 @@ impl Past {
 
     /// Forgets what is long ago. Names of those who were gone for so long.
     pub(crate) fn forget(&mut self, now: Instant) -> Vec<Arc<str>> {
-        self.came.take_if(|came| now >= *came + self.warm_up);
+        self.seen = now;
+        self.came.take_if(|came| now >= *came + self.warm_up + TELL_ON);
         let late = |_: &Arc<str>, gone: &mut Gone| now >= gone.at + REMEMBER;
         self.gone.extract_if(late).map(|(name, _)| name).collect()
     }
 
     /// When there is next something to forget.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        let came = self.came.map(|came| came + self.warm_up);
-        came.into_iter().chain(self.gone.values().map(|gone| gone.at + REMEMBER)).min()
+        let came = self.came.map(|came| [came + self.warm_up, came + self.warm_up + TELL_ON]);
+        let came = came.into_iter().flatten().filter(|at| *at > self.seen);
+        came.chain(self.gone.values().map(|gone| gone.at + REMEMBER)).min()
     }
 
     /// Who may have keys besides those whose they are.
-    pub(crate) fn places(&self) -> Places {
+    pub(crate) fn places(&self, now: Instant) -> Places {
         let gone: Vec<_> = self.gone.values().map(|gone| Arc::clone(&gone.member)).collect();
         let of =
             |member: &Arc<Member>| self.before.get(&member.name).copied().unwrap_or(Before::Later);
         let before = self.came.map(|_| self.view.members.iter().map(of).collect());
-        Places::new(Arc::clone(&self.name), Arc::clone(&self.view), &gone, before)
+        let asks = self.came.is_some_and(|came| now < came + self.warm_up);
+        Places::new(Arc::clone(&self.name), Arc::clone(&self.view), &gone, before, asks)
     }
 
     pub(crate) fn view(&self) -> &Arc<View> {
@@ -141,6 +146,10 @@ impl Past {
 fn is_same(one: &Member, other: &Member) -> bool {
     (&one.name, one.run) == (&other.name, other.run)
 }
+
+/// For so much longer than a node asks others it tells them what changes: they give up what is its own some
+/// seconds after it has done with asking, and take a while.
+const TELL_ON: Duration = Duration::from_mins(5);
 
 /// For so long who is gone is remembered, as membership does: who comes back later is not told what it has
 /// to forget.
@@ -186,7 +195,7 @@ mod tests {
         assert_eq!(see(&[("a", 1)]), (false, false, 0));
         assert_eq!(see(&[("a", 1), ("b", 4), ("c", 1)]), (true, false, 0));
         // It has nobody's keys: it was there first.
-        assert!(past.places().is_settled());
+        assert!(past.places(now).is_settled());
     }
 
     #[test]
@@ -194,13 +203,16 @@ mod tests {
         let now = Instant::now();
         let joined = view(&[("a", 1), ("b", 2)]);
         let mut past = Past::new("b".into(), Arc::clone(&joined), WARM_UP, now);
-        assert!(!past.places().is_settled());
+        assert!(!past.places(now).is_settled());
         assert_eq!(past.next_due(), Some(now + WARM_UP));
         past.forget(now + WARM_UP);
-        assert!(past.places().is_settled() && past.next_due().is_none());
+        assert!(!past.places(now + WARM_UP).is_settled());
+        assert_eq!(past.next_due(), Some(now + WARM_UP + TELL_ON));
+        past.forget(now + WARM_UP + TELL_ON);
+        assert!(past.places(now).is_settled() && past.next_due().is_none());
         let mut past = Past::new("b".into(), joined, WARM_UP, now);
         past.has_nothing("a");
-        assert!(past.places().is_settled());
+        assert!(past.places(now).is_settled());
     }
 
     #[test]
@@ -209,10 +221,10 @@ mod tests {
         let mut past = Past::new("a".into(), view(&[("a", 1)]), WARM_UP, now);
         past.see(view(&[("a", 1), ("b", 2)]), now);
         past.see(view(&[("a", 1)]), now);
-        assert!(!past.places().is_settled());
+        assert!(!past.places(now).is_settled());
         assert!(past.forget(now).is_empty());
         assert_eq!(past.forget(now + REMEMBER), [Arc::from("b")]);
-        assert!(past.places().is_settled());
+        assert!(past.places(now).is_settled());
     }
 
     #[test]

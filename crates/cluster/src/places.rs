@@ -43,12 +43,14 @@ impl Places {
         }
     }
 
-    /// Those of the node of that name. `gone` are those who have gone of late.
+    /// Those of the node of that name. `gone` are those who have gone of late; it `asks` those who were there
+    /// `before`, or only tells them.
     pub(crate) fn new(
         name: Arc<str>,
         view: Arc<View>,
         gone: &[Arc<Member>],
         before: Option<Vec<Before>>,
+        asks: bool,
     ) -> Self {
         let with = |stage, gone: &[Arc<Member>]| {
             let is_such = |member: &Arc<Member>| member.stage == stage && member.name != name;
@@ -70,7 +72,7 @@ impl Places {
         let leaves = view.members.iter().any(|member| member.stage == Stage::Leaving);
         let (whole, next) = (with(Stage::Leaving, gone), with(Stage::Coming, &[]));
         let before = before.filter(|before| before.contains(&Before::Items));
-        let asks = leaves || before.is_some();
+        let asks = leaves || asks;
         Self { name, view, whole, next, before, asks }
     }
 
@@ -99,6 +101,11 @@ impl Places {
             }
         }
         others
+    }
+
+    /// Who is about to go.
+    pub(crate) fn leaving(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.view.members.iter().filter(|member| member.stage == Stage::Leaving)
     }
 
     /// Who has gone of late.
@@ -178,7 +185,7 @@ mod tests {
         let all = Arc::new(view(&["a", "b", "c", "d"]));
         // c came after this node, and d had nothing.
         let before = vec![Before::Items, Before::Later, Before::Later, Before::Nothing];
-        let places = Places::new("b".into(), Arc::clone(&all), &[], Some(before));
+        let places = Places::new("b".into(), Arc::clone(&all), &[], Some(before), true);
         let earlier = view(&["a", "d"]);
         let (mut asked, mut spared) = (0, 0);
         for key in keys() {
@@ -207,7 +214,7 @@ mod tests {
         ];
         let present = Arc::new(View::new(1, present));
         let gone = [member("gone", Stage::Serving)];
-        let places = Places::new("a".into(), Arc::clone(&present), &gone, None);
+        let places = Places::new("a".into(), Arc::clone(&present), &gone, None, false);
         let whole = view(&["a", "b", "leaving", "gone"]);
         let mut seen = [0; 3];
         for key in keys().filter(|key| &*name_of_owner(&present, key) == "a") {
@@ -224,15 +231,17 @@ mod tests {
         }
         assert!(seen.iter().all(|seen| *seen > 20), "{seen:?}");
         assert!(!places.is_settled());
-        assert!(Places::new("a".into(), present, &[], None).whole.is_some());
-        assert!(Places::new("a".into(), Arc::new(view(&["a", "b"])), &[], None).is_settled());
+        assert!(Places::new("a".into(), present, &[], None, false).whole.is_some());
+        assert!(
+            Places::new("a".into(), Arc::new(view(&["a", "b"])), &[], None, false).is_settled()
+        );
     }
 
     #[test]
     fn who_is_about_to_come_is_told() {
         let [a, b] = ["a", "b"].map(|name| member(name, Stage::Serving));
         let view_now = Arc::new(View::new(1, vec![a, b, member("coming", Stage::Coming)]));
-        let places = Places::new("a".into(), Arc::clone(&view_now), &[], None);
+        let places = Places::new("a".into(), Arc::clone(&view_now), &[], None, false);
         let next = view(&["a", "b", "coming"]);
         let mut told = 0;
         for key in keys().filter(|key| &*name_of_owner(&view_now, key) == "a") {

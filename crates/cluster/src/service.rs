@@ -6,7 +6,7 @@ use bytes::Bytes;
 use larder_peer::{Handler, PeerId, Refusal};
 use larder_protocol::{MAX_KEY_LEN, Op, Outcome, Seconds, Value, told};
 
-use crate::call::{self, Asked, COMMANDS, FLUSH, FORGET, HAND, ITEMS, PING};
+use crate::call::{self, Asked, COMMANDS, FLUSH, FORGET, FORGET_ALL, HAND, ITEMS, PING};
 use crate::engine::Engine;
 use crate::failure;
 use crate::fetching::Lacking;
@@ -37,7 +37,8 @@ impl<E: Engine> Handler for Service<E> {
         body: Bytes,
     ) -> impl Future<Output = Result<Bytes, Refusal>> + Send + 'static {
         let shared = Arc::clone(&self.shared);
-        let lacking = if kind == COMMANDS { shared.lacking(&body) } else { Lacking::default() };
+        let lacking =
+            if kind == COMMANDS { shared.lacking(&body) } else { Lacking::<E>::default() };
         let at_hand = lacking.is_empty().then(|| {
             let answer = shared.answer(&peer.name, kind, &body);
             answer.unwrap_or_else(|| self.membership.hear(&peer, kind, &body))
@@ -55,7 +56,7 @@ impl<E: Engine> Handler for Service<E> {
 impl<E: Engine> Shared<E> {
     /// Answers a call of the node of that name about items; nothing if it is about something else.
     pub(crate) fn answer(
-        &self,
+        self: &Arc<Self>,
         from: &str,
         kind: u8,
         body: &Bytes,
@@ -65,16 +66,26 @@ impl<E: Engine> Shared<E> {
             FLUSH => call::read_flush(body).map(|delay| {
                 let now = (self.clock)();
                 let at = if delay == 0 { 0 } else { now.saturating_add(delay) };
-                self.engine.flush_all(at, now);
                 self.owe_flush();
+                self.engine.flush_all(at, now);
                 Bytes::new()
             }),
             PING => Some(Bytes::new()),
             FORGET => call::read_forget(body).map(|keys| {
                 let now = (self.clock)();
-                keys.for_each(|key| self.engine.forget(key, now));
+                let places = self.places();
+                for key in keys {
+                    places.leaving().for_each(|member| self.hints.note(&member.name, key));
+                    self.fetching.change(key);
+                    self.engine.forget(key, now);
+                }
                 Bytes::new()
             }),
+            FORGET_ALL => {
+                self.fetching.change_all();
+                self.engine.flush_all(0, (self.clock)());
+                Some(Bytes::new())
+            }
             HAND => self.take(from, body),
             ITEMS => Some(call::items(self.engine.items())),
             _ => return None,
@@ -84,6 +95,7 @@ impl<E: Engine> Shared<E> {
 
     /// All is forgotten: also by who is not there to hear it.
     pub(crate) fn owe_flush(&self) {
+        self.fetching.change_all();
         for gone in self.places().gone() {
             self.hints.note_everything(&gone.name);
         }
@@ -179,4 +191,4 @@ fn senseless() -> Refusal {
 const AHEAD: usize = 16;
 
 /// Bytes of answers after which fetches are to be asked again.
-const ANSWER_BYTES: usize = 8 << 20;
+pub(crate) const ANSWER_BYTES: usize = 8 << 20;

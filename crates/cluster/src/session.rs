@@ -52,12 +52,12 @@ impl<S, E: Engine> Session<S, E> {
         let op = lives.map_or(*op, |lives| bounded(op, lives, now));
         let (asked, places) = (Asked { key, op }, shared.places());
         if landed.is_none()
-            && let Some(source) = shared.lacks(&places, &asked, now)
+            && let Some((source, wanted)) = shared.lacks(&places, &asked, now)
             && let Some(body) = call::push(&asked, call::begin(lives))
         {
-            let (shared, source, key) = (Arc::clone(shared), Arc::clone(source), key.into());
+            let (shared, source) = (Arc::clone(shared), Arc::clone(source));
             return Some(Pending::Fetched(Box::pin(async move {
-                shared.fetch_from(source, vec![key]).await;
+                shared.fetch_from(source, vec![wanted]).await;
                 let answer = shared.carry_out(&body);
                 let outcomes = answer.and_then(|body| call::read_answer(&body, 1, now));
                 let outcome = outcomes.and_then(|mut outcomes| outcomes.pop());
@@ -146,7 +146,11 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
     fn refused(&mut self, key: &[u8], now: Seconds) {
         self.keep_up();
         match self.table.route(key) {
-            Route::Here(_) => self.local.refused(key, now),
+            Route::Here(_) => {
+                let shared = self.worker.shared();
+                shared.will_change(&shared.places(), key);
+                self.local.refused(key, now);
+            }
             Route::Away(courier, lives) => {
                 // Nobody waits for it.
                 let _ = courier.send(&Asked { key, op: Op::Delete(Delete::default()) }, lives);
@@ -157,15 +161,24 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
 
     fn flush_all(&mut self, at: Seconds, now: Seconds) -> Option<Self::Pending> {
         self.keep_up();
+        let shared = self.worker.shared();
+        shared.owe_flush();
         let local = self.local.flush_all(at, now);
         if self.table.is_alone() {
             return local.map(Pending::Local);
         }
         // Their clocks may not say what ours does.
         let delay = at.saturating_sub(now);
-        self.worker.shared().owe_flush();
-        let away = self.table.couriers().map(|courier| courier.flush(delay)).collect();
-        Some(Pending::Flush(Flush { local, away, failed: false }))
+        let (mut away, mut failed) = (Vec::new(), false);
+        for courier in self.table.couriers() {
+            if courier.is_out() {
+                shared.hints.note_everything(&courier.member.name);
+                failed = true;
+            } else {
+                away.push(courier.flush(delay));
+            }
+        }
+        Some(Pending::Flush(Flush { local, away, failed }))
     }
 
     fn range(&mut self, interval: &Interval<'_>, now: Seconds) -> Option<Self::Pending> {

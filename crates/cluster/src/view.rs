@@ -35,6 +35,12 @@ impl View {
         self.ring.owner(key)
     }
 
+    /// Whether the member of that name owns a part of the keys.
+    pub(crate) fn is_owner(&self, name: &str) -> bool {
+        let place = self.members.iter().position(|member| *member.name == *name);
+        place.is_some_and(|place| self.share(place) > 0.0)
+    }
+
     /// Which part of all keys the member at this place owns, from 0 to 1.
     pub fn share(&self, member: usize) -> f64 {
         self.ring.shares().get(member).copied().unwrap_or(0.0)

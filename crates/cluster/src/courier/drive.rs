@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream::FuturesOrdered};
 use larder_peer::{CallError, Link};
 use larder_protocol::Outcome;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::{Call, Courier};
 use crate::call::{self, Asked};
@@ -119,6 +119,7 @@ impl<E: Engine> Worker<E> {
     fn elsewhere(&self, courier: &Courier, mut call: Call, done: Done) {
         courier.is_rid_of(call.tickets.len());
         if call.kind == call::FLUSH {
+            self.shared().hints.note_everything(&courier.member.name);
             return call.answer_all(&Outcome::Failed(failure::PARTLY));
         }
         call.commands(|asked, ticket| self.again(asked, ticket, done));
@@ -128,15 +129,18 @@ impl<E: Engine> Worker<E> {
 /// Waits until the node answers.
 async fn await_life(courier: &Courier, link: &Link, timeout: Duration) {
     let mut wait = FIRST_WAIT;
+    let mut next = Instant::now() + wait;
     while !courier.is_closed() {
         tokio::select! {
-            () = sleep(wait) => {}
+            () = sleep_until(next) => {}
+            // It may be closed.
             () = courier.wake.notified() => continue,
         }
         if link.call(call::PING, Bytes::new(), Instant::now() + timeout).await.is_ok() {
             return;
         }
         wait = (wait * 2).min(LONGEST_WAIT);
+        next = Instant::now() + wait;
     }
 }
 

@@ -75,8 +75,8 @@ fn all_name_all(caches: &Caches) -> Vec<u64> {
             nodes.sort();
             let stats = caches.stats(*node);
             for name in &wanted {
-                let state = if *name == caches.address(*node) { "here" } else { "serving" };
-                if stats.state(name) != Some(state) {
+                let wants = if *name == caches.address(*node) { "here" } else { "serving" };
+                if stats.state(name) != Some(wants) {
                     return None;
                 }
             }
