@@ -197,7 +197,7 @@ fn a_name_that_is_taken_is_waited_for() {
     let a = Node::start(&Plan { name: "a", ..Plan::default() });
     let seeds = [a.address.as_str()];
     let first = Node::start(&Plan { name: "b", seeds: &seeds, ..Plan::default() });
-    first.joined();
+    all_see(&[&a, &first], &["a", "b"]);
     let second = Node::start(&Plan { name: "b", seeds: &seeds, ..Plan::default() });
     until("it is told so", || !second.membership.silent_seeds().is_empty());
     all_see(&[&a, &first], &["a", "b"]);
