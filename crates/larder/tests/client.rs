@@ -78,7 +78,7 @@ fn a_node_dies_and_another_comes_and_no_request_fails() {
         found();
         (nodes() == other_three).then_some(())
     });
-    caches.until_all_know(3);
+    caches.until_all_see(3);
     assert_eq!(found(), 300);
     set_all();
     assert_eq!(found(), 300);

@@ -119,14 +119,22 @@ impl Caches {
         Stats(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
-    /// Waits until each that runs knows so many members that have keys, and owes nobody anything.
+    /// Waits until each that runs knows so many members that own keys, and owes nobody anything.
     pub(crate) fn until_all_know(&self, members: usize) {
+        self.until_each("it knows all", |stats| {
+            let owed = stats.number("hints_owed") + stats.number("hints_owed_all");
+            stats.owners() == members && owed == 0
+        });
+    }
+
+    /// The same, but for what it owes to who is gone.
+    pub(crate) fn until_all_see(&self, members: usize) {
+        self.until_each("it sees all", |stats| stats.owners() == members);
+    }
+
+    fn until_each(&self, what: &str, is_so: impl Fn(&Stats) -> bool) {
         for node in self.running.keys() {
-            until("it knows all", || {
-                let stats = self.stats(*node);
-                let owed = stats.number("hints_owed") + stats.number("hints_owed_all");
-                (stats.owners() == members && owed == 0).then_some(())
-            });
+            until(what, || is_so(&self.stats(*node)).then_some(()));
         }
     }
 
