@@ -1,9 +1,13 @@
-//! The client against a real memcached.
+//! The client against a real memcached, and a Larder node where they must be alike.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use larder_client::{Cas, Client, Error, Expiry, Value};
+use tokio::task::JoinSet;
 
+use crate::node::Node;
 use crate::process::Memcached;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -138,5 +142,77 @@ fn a_stopped_node_is_unreachable() {
         assert!(matches!(error, Error::Disconnected { .. } | Error::Unreachable { .. }), "{error}");
         let error = client.get("k").await.unwrap_err();
         assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    });
+}
+
+/// A memcached and a Larder node: leases must mean the same on both.
+fn with_each_server(test: impl AsyncFn(String)) {
+    let (memcached, larder) = (Memcached::start(&[]), Node::cache());
+    for address in [memcached.address(), larder.address()] {
+        run(test(address.to_string()));
+    }
+}
+
+#[test]
+fn of_many_callers_and_clients_one_fills() {
+    with_each_server(async |address| {
+        let fills = Arc::new(AtomicUsize::new(0));
+        let mut callers = JoinSet::new();
+        for _ in 0..3 {
+            let client = Client::builder().node(&address).build().unwrap();
+            for _ in 0..50 {
+                let (client, fills) = (client.clone(), Arc::clone(&fills));
+                callers.spawn(async move {
+                    let fill = move || async move {
+                        fills.fetch_add(1, Ordering::Relaxed);
+                        // Long enough for all to ask.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        Ok::<_, Error>("made")
+                    };
+                    client.get_or_fill("k", MINUTE, fill).await.unwrap()
+                });
+            }
+        }
+        let values = callers.join_all().await;
+        assert!(values.iter().all(|value| value == "made") && values.len() == 150);
+        assert_eq!(fills.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn what_was_deleted_or_written_while_it_was_filled_is_not_undone() {
+    with_each_server(async |address| {
+        let (client, other) = (
+            Client::builder().node(&address).build().unwrap(),
+            Client::builder().node(&address).build().unwrap(),
+        );
+        let deletes = other.clone();
+        let delete = || async move { deletes.delete("k").await.map(|_| "old") };
+        assert_eq!(client.get_or_fill("k", MINUTE, delete).await.unwrap(), "old");
+        assert_eq!(client.get("k").await.unwrap(), None);
+        let writes = other.clone();
+        let write = || async move { writes.set("k", "new", MINUTE).await.map(|()| "old") };
+        assert_eq!(client.get_or_fill("k", MINUTE, write).await.unwrap(), "old");
+        assert_eq!(client.get("k").await.unwrap().unwrap().value, "new");
+    });
+}
+
+#[test]
+fn a_failed_fill_leaves_the_key_to_the_next() {
+    with_each_server(async |address| {
+        let client = Client::builder().node(&address).build().unwrap();
+        let other = Client::builder().node(&address).build().unwrap();
+        let fail = || async { Err::<&str, _>("no database") };
+        assert!(matches!(client.get_or_fill("k", MINUTE, fail).await, Err(Error::Fill { .. })));
+        let fill = |value: &'static str| move || async move { Ok::<_, Error>(value) };
+        assert_eq!(other.get_or_fill("k", MINUTE, fill("first")).await.unwrap(), "first");
+        // Stale, and again when the fill fails.
+        for _ in 0..2 {
+            assert!(client.invalidate("k", MINUTE).await.unwrap());
+            assert!(client.get_or_fill("k", MINUTE, fail).await.is_err());
+        }
+        assert_eq!(other.get_or_fill("k", MINUTE, fill("second")).await.unwrap(), "second");
+        assert_eq!(client.get_or_fill("k", MINUTE, fail).await.unwrap(), "second");
+        assert!(!client.invalidate("gone", MINUTE).await.unwrap());
     });
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::ask::{delete, deleted, fetch, found, store, stored, understand};
 use crate::builder::Options;
 use crate::client::Client;
-use crate::connection::{Request, Ticket};
+use crate::connection::{Found, Request, Ticket};
 use crate::error::{Error, Violation};
 use crate::expiry::Expiry;
 use crate::item::{Item, Value};
@@ -48,7 +48,7 @@ impl Client {
     async fn ask_many<T>(
         &self,
         requests: Vec<Request<'_>>,
-        read: impl Fn(Status, Item) -> Result<T, Violation>,
+        read: impl Fn(Status, Found) -> Result<T, Violation>,
     ) -> Vec<Result<T, Error>> {
         let options = &self.roster.options;
         let deadline = Instant::now() + options.timeout;
@@ -96,6 +96,7 @@ impl Client {
                         Some(error) => Err(error.clone()),
                         None => understand(answers.next(), pool.node(), &read),
                     };
+                    self.wrote(&part.request);
                     if let Some(place) = results.get_mut(part.index) {
                         *place = result;
                     }

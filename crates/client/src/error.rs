@@ -68,6 +68,11 @@ pub enum Error {
         /// Why, of each that was asked.
         why: Arc<str>,
     },
+    /// The caller: what was to make the value failed.
+    Fill {
+        /// Its error.
+        source: Arc<dyn error::Error + Send + Sync>,
+    },
     /// The operator: no node has a share of the keys.
     NoNode,
 }
@@ -100,6 +105,7 @@ impl fmt::Display for Error {
             Self::Violation { node, why } => write!(f, "{node} broke the protocol: {why}"),
             Self::Server { node, said } => write!(f, "{node} says {said}"),
             Self::Undiscovered { why } => write!(f, "the nodes are not known: {why}"),
+            Self::Fill { source } => write!(f, "the value could not be made: {source}"),
             Self::NoNode => f.write_str("no node has a share of the keys"),
         }
     }
@@ -111,6 +117,7 @@ impl error::Error for Error {
             Self::Key(refused) => Some(refused),
             Self::Unreachable { source, .. } | Self::Disconnected { source, .. } => Some(source),
             Self::Violation { why, .. } => Some(why),
+            Self::Fill { source } => Some(source),
             _ => None,
         }
     }

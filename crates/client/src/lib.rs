@@ -31,6 +31,7 @@
 //! - `client`: the operations, on one key
 //! - `ask`: what is sent for each, and how its answer is read
 //! - `batch`: the same on many keys, each node asked at once
+//! - `fill`, `flights`: a missing value is made once, in this process and in all
 //! - `builder`: which nodes, which limits
 //! - `item`: what is stored and what is found
 //! - `expiry`: how long it is kept
@@ -50,6 +51,8 @@ mod discovery;
 mod endpoint;
 mod error;
 mod expiry;
+mod fill;
+mod flights;
 mod health;
 mod item;
 mod nodes;
