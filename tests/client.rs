@@ -92,6 +92,8 @@ fn any_bytes_make_a_key() {
         let mut keys: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
         keys.push(vec![b'k'; 250]);
         keys.push(vec![0; 186]);
+        // What no server takes.
+        keys.extend([vec![b'k'; 251], vec![b'k'; 252], vec![0; 187], vec![b' '; 100_000]]);
         let entries: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (&key[..], &key[..])).collect();
         for stored in client.set_many(&entries, MINUTE).await {
             stored.unwrap();
@@ -214,5 +216,27 @@ fn a_failed_fill_leaves_the_key_to_the_next() {
         assert_eq!(other.get_or_fill("k", MINUTE, fill("second")).await.unwrap(), "second");
         assert_eq!(client.get_or_fill("k", MINUTE, fail).await.unwrap(), "second");
         assert!(!client.invalidate("gone", MINUTE).await.unwrap());
+    });
+}
+
+#[test]
+fn values_of_any_type_come_back_through_another_client() {
+    with_each_server(async |address| {
+        let client = |compress_from| {
+            let builder = Client::builder().node(&address).compress_from(compress_from);
+            builder.build().unwrap()
+        };
+        let (always, never) = (client(0), client(usize::MAX));
+        let value = (vec!["text".repeat(500); 3], 7_u64, Some('x'));
+        always.set_as("always", &value, MINUTE).await.unwrap();
+        never.set_as("never", &value, MINUTE).await.unwrap();
+        assert_eq!(always.get_as("never").await.unwrap().as_ref(), Some(&value));
+        assert_eq!(never.get_as("always").await.unwrap().as_ref(), Some(&value));
+        let len = async |key| never.get(key).await.unwrap().unwrap().value.len();
+        assert!(len("always").await < len("never").await / 10);
+        let fill = || async { Err::<(Vec<String>, u64, Option<char>), _>("unasked") };
+        assert_eq!(always.get_or_fill_as("never", MINUTE, fill).await.unwrap(), value);
+        always.set("text", "text", MINUTE).await.unwrap();
+        assert!(matches!(never.get_as::<u8>("text").await, Err(Error::Unreadable { .. })));
     });
 }

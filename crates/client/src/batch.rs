@@ -13,6 +13,7 @@ use crate::connection::{Found, Request, Ticket};
 use crate::error::{Error, Violation};
 use crate::expiry::Expiry;
 use crate::item::{Item, Value};
+use crate::long_key;
 use crate::pool::Pool;
 use crate::route::Route;
 
@@ -56,16 +57,20 @@ impl Client {
             Ok(nodes) => nodes,
             Err(error) => return requests.iter().map(|_| Err(error.clone())).collect(),
         };
+        let keys: Vec<_> = requests.iter().map(|request| long_key::short(request.key)).collect();
         // Each result stands until there is a better one.
         let mut results: Vec<Result<T, Error>> = Vec::new();
         let mut shares: Vec<Share<'_>> = nodes.pools().iter().map(Share::new).collect();
-        for (index, request) in requests.into_iter().enumerate() {
-            let route = self
-                .check(&request)
-                .and_then(|()| Route::new(&nodes, request.key, options.fails_over()));
-            results.push(Err(route.as_ref().err().cloned().unwrap_or(Error::NoNode)));
-            if let Ok(route) = route {
-                Part { index, request, route }.join(&mut shares);
+        for (index, (request, key)) in requests.into_iter().zip(&keys).enumerate() {
+            let part = key.as_ref().map_err(Error::clone).and_then(|key| {
+                let request = Request { key, ..request };
+                self.check(&request)?;
+                let route = Route::new(&nodes, key, options.fails_over())?;
+                Ok(Part { index, request, route })
+            });
+            results.push(Err(part.as_ref().err().cloned().unwrap_or(Error::NoNode)));
+            if let Ok(part) = part {
+                part.join(&mut shares);
             }
         }
         while shares.iter().any(|share| !share.parts.is_empty()) {

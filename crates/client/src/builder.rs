@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) poll_interval: Duration,
     pub(crate) lease_secs: u32,
     pub(crate) fill_wait: Duration,
+    /// The shortest typed value that is compressed, in bytes.
+    pub(crate) compress_from: usize,
 }
 
 impl Options {
@@ -52,6 +54,7 @@ impl Builder {
                 poll_interval: Duration::from_secs(5),
                 lease_secs: 30,
                 fill_wait: Duration::from_secs(5),
+                compress_from: 2000,
             },
         }
     }
@@ -133,6 +136,14 @@ impl Builder {
         self
     }
 
+    /// From how many bytes on typed values are compressed ([`Client::set_as`]); `usize::MAX` for never.
+    /// Default: 2000, as in php-memcached.
+    #[must_use]
+    pub fn compress_from(mut self, bytes: usize) -> Self {
+        self.options.compress_from = bytes;
+        self
+    }
+
     /// How long a request may take in all, connecting included. Default: 1 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -165,6 +176,11 @@ impl Builder {
     pub fn max_value(mut self, bytes: usize) -> Self {
         self.options.max_value = bytes;
         self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn options(&self) -> Options {
+        self.options
     }
 
     /// The client. Nothing connects before the first request.

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::expiry::Expiry;
 use crate::flights::{Filled, Landing, Outcome, Progress};
 use crate::item::Value;
+use crate::long_key;
 
 /// What makes a value. It runs at most once, and not before it is needed.
 pub(crate) type Fill = Pin<Box<dyn Future<Output = Outcome> + Send>>;
@@ -70,8 +71,8 @@ impl Client {
 
     /// What there is at `key`, or `fill` makes.
     pub(crate) async fn share_fill(&self, key: &[u8], expiry: Expiry, fill: Fill) -> Outcome {
-        Self::check_key(key)?;
-        let (progress, started) = self.flights.board(key, |landing| {
+        let key = long_key::short(key)?;
+        let (progress, started) = self.flights.board(&key, |landing| {
             let client = self.clone();
             tokio::spawn(async move {
                 let outcome = client.fill(&landing, expiry, fill).await;
@@ -99,13 +100,13 @@ impl Client {
                 let value = Value::with_flags(bytes, *flags);
                 let expiry = expiry.spread(rand::random_range(0.0..SPREAD));
                 let request = store(key, larder_protocol::Mode::Set, value, expiry, Some(cas));
-                self.ask(request, compared).await.is_ok()
+                self.ask_as_is(request, compared).await.is_ok()
             }
             _ => false,
         };
         if !is_kept && let Some(give_back) = give_back(key, &claim) {
             // If that fails the lease ends by itself.
-            let _ = self.ask(give_back, deleted).await;
+            let _ = self.ask_as_is(give_back, deleted).await;
         }
         match (made, claim) {
             (Err(_), Claim::Refresh { value, .. }) => Ok(Some(value)),
@@ -120,7 +121,7 @@ impl Client {
         let patience = Instant::now() + options.fill_wait;
         let mut pause = MIN_PAUSE;
         loop {
-            let claimed = self.ask(claim(key, options.lease_secs, early), claimed).await;
+            let claimed = self.ask_as_is(claim(key, options.lease_secs, early), claimed).await;
             match claimed {
                 Ok(Claim::Taken { .. }) if Instant::now() < patience => {
                     sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -147,7 +148,7 @@ async fn arrive(mut progress: watch::Receiver<Progress>, started: bool) -> Outco
     }
 }
 
-fn failed(error: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
+pub(crate) fn failed(error: impl Into<Box<dyn error::Error + Send + Sync>>) -> Error {
     Error::Fill { source: error.into().into() }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::error::Error;
 
 /// A value as it is in the cache, or is to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filled {
     pub(crate) bytes: Bytes,
     pub(crate) flags: u32,
