@@ -1,9 +1,13 @@
-//! The client against a real memcached.
+//! The client against a real memcached, and a Larder node where they must be alike.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use larder_client::{Cas, Client, Error, Expiry, Value};
+use tokio::task::JoinSet;
 
+use crate::node::Node;
 use crate::process::Memcached;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -88,6 +92,8 @@ fn any_bytes_make_a_key() {
         let mut keys: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
         keys.push(vec![b'k'; 250]);
         keys.push(vec![0; 186]);
+        // What no server takes.
+        keys.extend([vec![b'k'; 251], vec![b'k'; 252], vec![0; 187], vec![b' '; 100_000]]);
         let entries: Vec<(&[u8], &[u8])> = keys.iter().map(|key| (&key[..], &key[..])).collect();
         for stored in client.set_many(&entries, MINUTE).await {
             stored.unwrap();
@@ -138,5 +144,99 @@ fn a_stopped_node_is_unreachable() {
         assert!(matches!(error, Error::Disconnected { .. } | Error::Unreachable { .. }), "{error}");
         let error = client.get("k").await.unwrap_err();
         assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    });
+}
+
+/// A memcached and a Larder node: leases must mean the same on both.
+fn with_each_server(test: impl AsyncFn(String)) {
+    let (memcached, larder) = (Memcached::start(&[]), Node::cache());
+    for address in [memcached.address(), larder.address()] {
+        run(test(address.to_string()));
+    }
+}
+
+#[test]
+fn of_many_callers_and_clients_one_fills() {
+    with_each_server(async |address| {
+        let fills = Arc::new(AtomicUsize::new(0));
+        let mut callers = JoinSet::new();
+        for _ in 0..3 {
+            let client = Client::builder().node(&address).build().unwrap();
+            for _ in 0..50 {
+                let (client, fills) = (client.clone(), Arc::clone(&fills));
+                callers.spawn(async move {
+                    let fill = move || async move {
+                        fills.fetch_add(1, Ordering::Relaxed);
+                        // Long enough for all to ask.
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        Ok::<_, Error>("made")
+                    };
+                    client.get_or_fill("k", MINUTE, fill).await.unwrap()
+                });
+            }
+        }
+        let values = callers.join_all().await;
+        assert!(values.iter().all(|value| value == "made") && values.len() == 150);
+        assert_eq!(fills.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn what_was_deleted_or_written_while_it_was_filled_is_not_undone() {
+    with_each_server(async |address| {
+        let (client, other) = (
+            Client::builder().node(&address).build().unwrap(),
+            Client::builder().node(&address).build().unwrap(),
+        );
+        let deletes = other.clone();
+        let delete = || async move { deletes.delete("k").await.map(|_| "old") };
+        assert_eq!(client.get_or_fill("k", MINUTE, delete).await.unwrap(), "old");
+        assert_eq!(client.get("k").await.unwrap(), None);
+        let writes = other.clone();
+        let write = || async move { writes.set("k", "new", MINUTE).await.map(|()| "old") };
+        assert_eq!(client.get_or_fill("k", MINUTE, write).await.unwrap(), "old");
+        assert_eq!(client.get("k").await.unwrap().unwrap().value, "new");
+    });
+}
+
+#[test]
+fn a_failed_fill_leaves_the_key_to_the_next() {
+    with_each_server(async |address| {
+        let client = Client::builder().node(&address).build().unwrap();
+        let other = Client::builder().node(&address).build().unwrap();
+        let fail = || async { Err::<&str, _>("no database") };
+        assert!(matches!(client.get_or_fill("k", MINUTE, fail).await, Err(Error::Fill { .. })));
+        let fill = |value: &'static str| move || async move { Ok::<_, Error>(value) };
+        assert_eq!(other.get_or_fill("k", MINUTE, fill("first")).await.unwrap(), "first");
+        // Stale, and again when the fill fails.
+        for _ in 0..2 {
+            assert!(client.invalidate("k", MINUTE).await.unwrap());
+            assert!(client.get_or_fill("k", MINUTE, fail).await.is_err());
+        }
+        assert_eq!(other.get_or_fill("k", MINUTE, fill("second")).await.unwrap(), "second");
+        assert_eq!(client.get_or_fill("k", MINUTE, fail).await.unwrap(), "second");
+        assert!(!client.invalidate("gone", MINUTE).await.unwrap());
+    });
+}
+
+#[test]
+fn values_of_any_type_come_back_through_another_client() {
+    with_each_server(async |address| {
+        let client = |compress_from| {
+            let builder = Client::builder().node(&address).compress_from(compress_from);
+            builder.build().unwrap()
+        };
+        let (always, never) = (client(0), client(usize::MAX));
+        let value = (vec!["text".repeat(500); 3], 7_u64, Some('x'));
+        always.set_as("always", &value, MINUTE).await.unwrap();
+        never.set_as("never", &value, MINUTE).await.unwrap();
+        assert_eq!(always.get_as("never").await.unwrap().as_ref(), Some(&value));
+        assert_eq!(never.get_as("always").await.unwrap().as_ref(), Some(&value));
+        let len = async |key| never.get(key).await.unwrap().unwrap().value.len();
+        assert!(len("always").await < len("never").await / 10);
+        let fill = || async { Err::<(Vec<String>, u64, Option<char>), _>("unasked") };
+        assert_eq!(always.get_or_fill_as("never", MINUTE, fill).await.unwrap(), value);
+        always.set("text", "text", MINUTE).await.unwrap();
+        assert!(matches!(never.get_as::<u8>("text").await, Err(Error::Unreadable { .. })));
     });
 }

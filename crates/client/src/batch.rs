@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use crate::ask::{delete, deleted, fetch, found, store, stored, understand};
 use crate::builder::Options;
 use crate::client::Client;
-use crate::connection::{Request, Ticket};
+use crate::connection::{Found, Request, Ticket};
 use crate::error::{Error, Violation};
 use crate::expiry::Expiry;
 use crate::item::{Item, Value};
+use crate::long_key;
 use crate::pool::Pool;
 use crate::route::Route;
 
@@ -48,7 +49,7 @@ impl Client {
     async fn ask_many<T>(
         &self,
         requests: Vec<Request<'_>>,
-        read: impl Fn(Status, Item) -> Result<T, Violation>,
+        read: impl Fn(Status, Found) -> Result<T, Violation>,
     ) -> Vec<Result<T, Error>> {
         let options = &self.roster.options;
         let deadline = Instant::now() + options.timeout;
@@ -56,16 +57,20 @@ impl Client {
             Ok(nodes) => nodes,
             Err(error) => return requests.iter().map(|_| Err(error.clone())).collect(),
         };
+        let keys: Vec<_> = requests.iter().map(|request| long_key::short(request.key)).collect();
         // Each result stands until there is a better one.
         let mut results: Vec<Result<T, Error>> = Vec::new();
         let mut shares: Vec<Share<'_>> = nodes.pools().iter().map(Share::new).collect();
-        for (index, request) in requests.into_iter().enumerate() {
-            let route = self
-                .check(&request)
-                .and_then(|()| Route::new(&nodes, request.key, options.fails_over()));
-            results.push(Err(route.as_ref().err().cloned().unwrap_or(Error::NoNode)));
-            if let Ok(route) = route {
-                Part { index, request, route }.join(&mut shares);
+        for (index, (request, key)) in requests.into_iter().zip(&keys).enumerate() {
+            let part = key.as_ref().map_err(Error::clone).and_then(|key| {
+                let request = Request { key, ..request };
+                self.check(&request)?;
+                let route = Route::new(&nodes, key, options.fails_over())?;
+                Ok(Part { index, request, route })
+            });
+            results.push(Err(part.as_ref().err().cloned().unwrap_or(Error::NoNode)));
+            if let Ok(part) = part {
+                part.join(&mut shares);
             }
         }
         while shares.iter().any(|share| !share.parts.is_empty()) {
@@ -96,6 +101,7 @@ impl Client {
                         Some(error) => Err(error.clone()),
                         None => understand(answers.next(), pool.node(), &read),
                     };
+                    self.wrote(&part.request);
                     if let Some(place) = results.get_mut(part.index) {
                         *place = result;
                     }

@@ -18,6 +18,10 @@ pub(crate) struct Options {
     /// How long a stand-in keeps what it is given; 0 if nobody stands in.
     pub(crate) failover_secs: u32,
     pub(crate) poll_interval: Duration,
+    pub(crate) lease_secs: u32,
+    pub(crate) fill_wait: Duration,
+    /// The shortest typed value that is compressed, in bytes.
+    pub(crate) compress_from: usize,
 }
 
 impl Options {
@@ -48,6 +52,9 @@ impl Builder {
                 max_value: 16 << 20,
                 failover_secs: 10,
                 poll_interval: Duration::from_secs(5),
+                lease_secs: 30,
+                fill_wait: Duration::from_secs(5),
+                compress_from: 2000,
             },
         }
     }
@@ -107,8 +114,33 @@ impl Builder {
     /// meanwhile. It is what libmemcached does with `MEMCACHED_BEHAVIOR_REMOVE_FAILED_SERVERS`.
     #[must_use]
     pub fn failover(mut self, ttl: Duration) -> Self {
-        let secs = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
-        self.options.failover_secs = u32::try_from(secs).unwrap_or(MAX_SECS).min(MAX_SECS);
+        self.options.failover_secs = secs(ttl);
+        self
+    }
+
+    /// How long a client may take to fill a key that it was the first to miss, before another may
+    /// ([`Client::get_or_fill`]); in whole seconds, rounded up, and at least one. Default: 30 s.
+    ///
+    /// A client that dies while it fills delays others by [`fill_wait`](Self::fill_wait) until then.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.options.lease_secs = secs(lease).max(1);
+        self
+    }
+
+    /// How long to wait for a value that another client fills, before filling it oneself
+    /// ([`Client::get_or_fill`]). Default: 5 s.
+    #[must_use]
+    pub fn fill_wait(mut self, wait: Duration) -> Self {
+        self.options.fill_wait = wait;
+        self
+    }
+
+    /// From how many bytes on typed values are compressed ([`Client::set_as`]); `usize::MAX` for never.
+    /// Default: 2000, as in php-memcached.
+    #[must_use]
+    pub fn compress_from(mut self, bytes: usize) -> Self {
+        self.options.compress_from = bytes;
         self
     }
 
@@ -146,6 +178,11 @@ impl Builder {
         self
     }
 
+    #[cfg(test)]
+    pub(crate) fn options(&self) -> Options {
+        self.options
+    }
+
     /// The client. Nothing connects before the first request.
     pub fn build(self) -> Result<Client, BuildError> {
         if let Some(bad) = self.bad {
@@ -175,6 +212,12 @@ impl Builder {
             Roster::discovered(self.seeds, self.options)
         }))
     }
+}
+
+/// In whole seconds, rounded up.
+fn secs(duration: Duration) -> u32 {
+    let secs = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    u32::try_from(secs).unwrap_or(MAX_SECS).min(MAX_SECS)
 }
 
 /// 30 days: servers take more for a date.

@@ -1,31 +1,38 @@
 //! The operations, on one key.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use larder_protocol::encode::check_key;
 use larder_protocol::response::Status;
 use larder_protocol::{Mode, Op, Store};
 use tokio::time::Instant;
 
 use crate::ask::{
-    compared, count, counted, delete, deleted, exptime, fetch, found, store, stored, stored_or_not,
-    touch, touched, understand,
+    compared, count, counted, delete, deleted, exptime, fetch, found, invalidate, store, stored,
+    stored_or_not, touch, touched, understand,
 };
 use crate::builder::Builder;
-use crate::connection::Request;
+use crate::connection::{Found, Request};
 use crate::error::{Error, Violation};
 use crate::expiry::Expiry;
+use crate::flights::Flights;
 use crate::item::{Item, Value};
+use crate::long_key;
 use crate::roster::Roster;
 use crate::route::Route;
 
 /// A client of one cache. Clones share its connections.
+///
+/// Keys are any bytes. Servers take 250 of them, 186 if there is white space or a control character
+/// among them; a longer key is known to them by its front and its BLAKE3
+/// (`user:…#blake3:<64 hexadecimal digits>`), which other kinds of clients do not find.
 ///
 /// Its futures can be dropped at any time; the request may still be carried out. They panic
 /// outside a tokio runtime.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) roster: Arc<Roster>,
+    pub(crate) flights: Arc<Flights>,
 }
 
 /// How a [`Client::cas`] went.
@@ -46,7 +53,7 @@ impl Client {
     }
 
     pub(crate) fn new(roster: Roster) -> Self {
-        Self { roster: Arc::new(roster) }
+        Self { roster: Arc::new(roster), flights: Arc::default() }
     }
 
     /// The nodes there are now, each as `host:port`. Of a cluster that is to be discovered it waits
@@ -145,6 +152,21 @@ impl Client {
         self.ask(delete(key.as_ref()), deleted).await
     }
 
+    /// Marks the item at `key` stale; tells whether there was one. It is gone after `stale_for`, in
+    /// whole seconds, rounded up.
+    ///
+    /// [`get_or_fill`](Self::get_or_fill) has one caller fill a stale item anew and gives it to the
+    /// others meanwhile. A plain `get` is given it too, and if it is the first to ask, nobody is
+    /// told to fill it: what is filled is best read by `get_or_fill` alone.
+    pub async fn invalidate(
+        &self,
+        key: impl AsRef<[u8]>,
+        stale_for: Duration,
+    ) -> Result<bool, Error> {
+        let ttl = exptime(Expiry::After(stale_for));
+        self.ask(invalidate(key.as_ref(), ttl), deleted).await
+    }
+
     /// Adds to the decimal number at `key`, wrapping at 2^64, and gives the new one; `None` if
     /// there is no item.
     pub async fn incr(&self, key: impl AsRef<[u8]>, delta: u64) -> Result<Option<u64>, Error> {
@@ -170,11 +192,31 @@ impl Client {
     pub(crate) async fn ask<T>(
         &self,
         request: Request<'_>,
-        read: impl FnOnce(Status, Item) -> Result<T, Violation>,
+        read: impl FnOnce(Status, Found) -> Result<T, Violation>,
+    ) -> Result<T, Error> {
+        let key = long_key::short(request.key)?;
+        self.ask_as_is(Request { key: &key, ..request }, read).await
+    }
+
+    /// The same, with a key as servers know it.
+    pub(crate) async fn ask_as_is<T>(
+        &self,
+        request: Request<'_>,
+        read: impl FnOnce(Status, Found) -> Result<T, Violation>,
+    ) -> Result<T, Error> {
+        self.check(&request)?;
+        let asked = self.send(request, read).await;
+        self.wrote(&request);
+        asked
+    }
+
+    async fn send<T>(
+        &self,
+        request: Request<'_>,
+        read: impl FnOnce(Status, Found) -> Result<T, Violation>,
     ) -> Result<T, Error> {
         let options = &self.roster.options;
         let deadline = Instant::now() + options.timeout;
-        self.check(&request)?;
         let nodes = self.roster.nodes(deadline).await?;
         let mut route = Route::new(&nodes, request.key, options.fails_over())?;
         loop {
@@ -194,9 +236,15 @@ impl Client {
         }
     }
 
-    /// Refuses what no server would take.
+    /// Has nobody who asks from now on be given what was asked for before.
+    pub(crate) fn wrote(&self, request: &Request<'_>) {
+        if !matches!(request.op, Op::Fetch(_)) {
+            self.flights.forget(request.key);
+        }
+    }
+
+    /// Refuses values that are too long.
     pub(crate) fn check(&self, request: &Request<'_>) -> Result<(), Error> {
-        check_key(request.key).map_err(Error::Key)?;
         let max = self.roster.options.max_value;
         match request.op {
             Op::Store(Store { value, .. }) if value.len() > max => {

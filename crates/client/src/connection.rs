@@ -29,6 +29,7 @@ mod reader;
 pub(crate) use drive::connect;
 pub(crate) use exchange::Answer;
 use exchange::Exchange;
+pub(crate) use exchange::Found;
 
 /// How many sends of one connection may wait for answers at a time.
 const MAX_OUTSTANDING: usize = 4096;

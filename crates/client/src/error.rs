@@ -12,7 +12,7 @@ use larder_protocol::response::Desync;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The caller: no server takes this key.
+    /// The caller: no server takes this key, and none is made of it: it is empty.
     Key(Refused),
     /// The caller: the value is longer than [`Builder::max_value`](crate::Builder::max_value).
     ValueTooLong {
@@ -68,6 +68,21 @@ pub enum Error {
         /// Why, of each that was asked.
         why: Arc<str>,
     },
+    /// The caller: `MessagePack` cannot have such a value.
+    Unwritable {
+        /// Why.
+        why: Arc<str>,
+    },
+    /// The caller: what is at the key is not a value of the type asked for.
+    Unreadable {
+        /// Why.
+        why: Arc<str>,
+    },
+    /// The caller: what was to make the value failed.
+    Fill {
+        /// Its error.
+        source: Arc<dyn error::Error + Send + Sync>,
+    },
     /// The operator: no node has a share of the keys.
     NoNode,
 }
@@ -100,6 +115,9 @@ impl fmt::Display for Error {
             Self::Violation { node, why } => write!(f, "{node} broke the protocol: {why}"),
             Self::Server { node, said } => write!(f, "{node} says {said}"),
             Self::Undiscovered { why } => write!(f, "the nodes are not known: {why}"),
+            Self::Unwritable { why } => write!(f, "the value cannot be written: {why}"),
+            Self::Unreadable { why } => write!(f, "the value cannot be read: {why}"),
+            Self::Fill { source } => write!(f, "the value could not be made: {source}"),
             Self::NoNode => f.write_str("no node has a share of the keys"),
         }
     }
@@ -111,6 +129,7 @@ impl error::Error for Error {
             Self::Key(refused) => Some(refused),
             Self::Unreachable { source, .. } | Self::Disconnected { source, .. } => Some(source),
             Self::Violation { why, .. } => Some(why),
+            Self::Fill { source } => Some(source),
             _ => None,
         }
     }

@@ -42,6 +42,31 @@ impl Expiry {
     }
 }
 
+impl Expiry {
+    /// Sooner by this part, from 0 to 1, if it is a duration.
+    pub(crate) fn spread(self, part: f64) -> Self {
+        match self {
+            Self::After(after) => {
+                let sooner = Duration::try_from_secs_f64(after.as_secs_f64() * part);
+                Self::After(after.saturating_sub(sooner.unwrap_or_default()))
+            }
+            expiry => expiry,
+        }
+    }
+
+    /// How many seconds before it a value is to be made anew, if that is worth it: a tenth of its
+    /// time. A stand-in keeps values for ten seconds or so; they are not to be made anew each time.
+    pub(crate) fn early(self, now: SystemTime) -> Option<u32> {
+        let after = match self {
+            Self::Never => return None,
+            Self::After(after) => after,
+            Self::At(at) => at.duration_since(now).unwrap_or_default(),
+        };
+        let secs = u32::try_from((after / 10).as_secs()).unwrap_or(u32::MAX);
+        (secs > 0).then_some(secs.min(MAX_EARLY_SECS))
+    }
+}
+
 /// `exptime`, said at `now`, but no more than so many seconds after it.
 pub(crate) fn bounded(exptime: Exptime, secs: u32, now: SystemTime) -> Exptime {
     let bound = Exptime(secs.into());
@@ -70,6 +95,8 @@ impl From<SystemTime> for Expiry {
 fn whole_secs(duration: Duration) -> u64 {
     duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0))
 }
+
+const MAX_EARLY_SECS: u32 = 5;
 
 const AT_ONCE: Exptime = Exptime(-1);
 
@@ -122,6 +149,18 @@ mod tests {
         {
             assert_eq!(bounded(Exptime(said), 10, now), Exptime(expected), "{said}");
         }
+    }
+
+    #[test]
+    fn what_is_filled_expires_sooner_and_is_made_anew_before() {
+        let minute = Expiry::After(Duration::from_mins(1));
+        assert_eq!(minute.spread(0.1), Expiry::After(Duration::from_secs(54)));
+        assert_eq!(Expiry::After(Duration::MAX).spread(0.0), Expiry::After(Duration::MAX));
+        assert_eq!(Expiry::Never.spread(0.1), Expiry::Never);
+        let early = |secs| Expiry::After(Duration::from_secs(secs)).early(UNIX_EPOCH);
+        assert_eq!([9, 10, 20, 50, 3600].map(early), [None, Some(1), Some(2), Some(5), Some(5)]);
+        assert_eq!(Expiry::At(UNIX_EPOCH + Duration::from_secs(20)).early(UNIX_EPOCH), Some(2));
+        assert_eq!(Expiry::Never.early(UNIX_EPOCH), None);
     }
 
     #[test]

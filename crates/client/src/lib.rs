@@ -8,6 +8,9 @@
 //! ([`Builder::discover`]); of one that cannot be reached, the keys are kept by the next ones on
 //! the ring, briefly ([`Builder::failover`]).
 //!
+//! A missing value is made by one caller of all ([`Client::get_or_fill`]); values may be of any type
+//! that serde knows ([`Client::set_as`]), and keys of any length.
+//!
 //! It is not a cache, and a request whose outcome is unknown is done again only if it is a get, a
 //! set, a delete or a touch, for which twice is as good as once; else it is an error that says so
 //! ([`Error::outcome_unknown`]). It needs a tokio runtime of either kind, with I/O and
@@ -31,6 +34,9 @@
 //! - `client`: the operations, on one key
 //! - `ask`: what is sent for each, and how its answer is read
 //! - `batch`: the same on many keys, each node asked at once
+//! - `fill`, `flights`: a missing value is made once, in this process and in all
+//! - `typed`, `encoding`: values of any type; how they lie in the cache
+//! - `long_key`: keys that are longer than servers take
 //! - `builder`: which nodes, which limits
 //! - `item`: what is stored and what is found
 //! - `expiry`: how long it is kept
@@ -47,15 +53,20 @@ mod builder;
 mod client;
 mod connection;
 mod discovery;
+mod encoding;
 mod endpoint;
 mod error;
 mod expiry;
+mod fill;
+mod flights;
 mod health;
 mod item;
+mod long_key;
 mod nodes;
 mod pool;
 mod roster;
 mod route;
+mod typed;
 
 #[cfg(test)]
 mod fake;

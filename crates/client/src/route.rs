@@ -66,8 +66,11 @@ impl<'n> Route<'n> {
                 Op::Fetch(op) => {
                     op.ttl = op.ttl.map(bounded);
                     op.vivify = op.vivify.map(bounded);
+                    // All it has will expire soon.
+                    op.recache = None;
                 }
-                Op::Arithmetic(_) | Op::Delete(_) => {}
+                Op::Delete(op) => op.ttl = op.ttl.map(bounded),
+                Op::Arithmetic(_) => {}
             }
         }
         request

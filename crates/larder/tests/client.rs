@@ -9,9 +9,11 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use larder_client::{Builder, Client, Expiry};
+use larder_client::{Builder, Client, Error, Expiry};
 use support::caches::Caches;
 use support::{PATIENCE, until};
 
@@ -87,4 +89,39 @@ fn a_node_dies_and_another_comes_and_no_request_fails() {
         client.incr("n", 1).await.unwrap()
     });
     assert_eq!(counted, Some(2));
+}
+
+#[test]
+fn of_600_callers_of_three_clients_through_three_nodes_one_fills() {
+    let caches = Caches::start(3, 3);
+    let runtime = runtime();
+    let clients: Vec<_> = (1..=3)
+        .map(|node| {
+            // Each through its own node alone, whoever owns the key.
+            let builder = Client::builder().node(caches.address(node)).timeout(PATIENCE);
+            builder.fill_wait(PATIENCE).build().unwrap()
+        })
+        .collect();
+    for key in 0..20 {
+        let key = format!("key:{key}");
+        let fills = Arc::new(AtomicUsize::new(0));
+        let callers: Vec<_> = (0..600)
+            .map(|caller| {
+                let (client, key) = (clients[caller % 3].clone(), key.clone());
+                let fills = Arc::clone(&fills);
+                runtime.spawn(async move {
+                    let fill = move || async move {
+                        fills.fetch_add(1, Ordering::Relaxed);
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        Ok::<_, Error>(format!("value of {caller}"))
+                    };
+                    client.get_or_fill(key, MINUTE, fill).await.unwrap()
+                })
+            })
+            .collect();
+        let values: Vec<_> =
+            callers.into_iter().map(|caller| runtime.block_on(caller).unwrap()).collect();
+        assert!(values.iter().all(|value| *value == values[0]), "{key}");
+        assert_eq!(fills.load(Ordering::Relaxed), 1, "{key}");
+    }
 }

@@ -351,17 +351,53 @@ async fn a_rejected_store_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn keys_and_values_beyond_the_limits_are_not_sent() {
+async fn keys_and_values_that_no_server_takes_are_not_sent() {
     let client = Client::builder().node("127.0.0.1:1").max_value(3).build().unwrap();
-    let refused = |key: &'static [u8]| {
-        let client = client.clone();
-        async move { client.get(key).await.unwrap_err() }
-    };
-    assert!(matches!(refused(b"").await, Error::Key(Refused::EmptyKey)));
-    assert!(matches!(refused(&[b'k'; 251]).await, Error::Key(Refused::KeyTooLong(250))));
-    assert!(matches!(refused(&[0; 187]).await, Error::Key(Refused::KeyTooLong(186))));
+    assert!(matches!(client.get("").await, Err(Error::Key(Refused::EmptyKey))));
     let error = client.set("k", "four", MINUTE).await.unwrap_err();
     assert!(matches!(error, Error::ValueTooLong { len: 4, max: 3 }));
+}
+
+#[tokio::test]
+async fn a_long_key_is_one_of_another_name() {
+    let (node, client) = one_node().await;
+    let long = "k".repeat(251);
+    let short = format!("{}#blake3:{}", "k".repeat(178), blake3::hash(long.as_bytes()));
+    let steps = [
+        (format!("mg {short} v f c O0\r\n"), "EN O0\r\n"),
+        (format!("mg {short} v f c O1\r\nmg k v f c O2\r\n"), "EN O1\r\nEN O2\r\n"),
+        (format!("mg {short} N30 v f c O3\r\n"), "VA 1 f0 c1 O3\r\nv\r\n"),
+    ];
+    let steps: Vec<_> = steps.iter().map(|(ask, answer)| (&**ask, *answer)).collect();
+    join!(serve(&node, &steps), async {
+        assert_eq!(client.get(&long).await.unwrap(), None);
+        for item in client.get_many(&[&long, "k"]).await {
+            assert_eq!(item.unwrap(), None);
+        }
+        let fill = || async { Err::<&str, _>("unasked") };
+        assert_eq!(client.get_or_fill(&long, Expiry::Never, fill).await.unwrap(), "v");
+    });
+}
+
+#[tokio::test]
+async fn values_of_any_type_are_stored_with_what_they_are() {
+    let (node, client) = one_node().await;
+    let steps = [
+        ("ms k 1 F1280446465 O0\r\n\x05\r\n", "HD O0\r\n"),
+        ("mg k v f c O1\r\n", "VA 1 f1280446465 c1 O1\r\n\x02\r\n"),
+        ("mg k v f c O2\r\n", "EN O2\r\n"),
+        ("mg k v f c O3\r\n", "VA 1 f0 c1 O3\r\n\x02\r\n"),
+        ("mg k N30 v f c O4\r\n", "VA 0 f0 c7 W O4\r\n\r\n"),
+        ("ms k 1 F1280446465 C7 O5\r\n\x07\r\n", "HD O5\r\n"),
+    ];
+    join!(serve(&node, &steps), async {
+        client.set_as("k", &5_u8, Expiry::Never).await.unwrap();
+        assert_eq!(client.get_as("k").await.unwrap(), Some(2_u8));
+        assert_eq!(client.get_as::<u8>("k").await.unwrap(), None);
+        assert!(matches!(client.get_as::<u8>("k").await, Err(Error::Unreadable { .. })));
+        let fill = || async { Ok::<_, Error>(7_u8) };
+        assert_eq!(client.get_or_fill_as("k", Expiry::Never, fill).await.unwrap(), 7_u8);
+    });
 }
 
 #[tokio::test]

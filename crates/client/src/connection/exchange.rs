@@ -12,9 +12,21 @@ use crate::item::Item;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// A code, and what came with it.
-    Meta(Status, Item),
+    Meta(Status, Found),
     /// An error line.
     Error(String),
+}
+
+/// What came with a code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) item: Item,
+    /// This client is to fill the item (`W`).
+    pub(crate) won: bool,
+    /// Another one is (`Z`).
+    pub(crate) taken: bool,
+    /// The item is marked stale (`X`).
+    pub(crate) stale: bool,
 }
 
 /// Requests that were sent together, whose opaques are consecutive.
@@ -51,8 +63,8 @@ impl Exchange {
 
     /// Gives the answer accepted last its value.
     pub(super) fn set_value(&mut self, value: Bytes) {
-        if let Some(Answer::Meta(_, item)) = self.answers.last_mut() {
-            item.value = value;
+        if let Some(Answer::Meta(_, found)) = self.answers.last_mut() {
+            found.item.value = value;
         }
     }
 
@@ -67,9 +79,9 @@ impl Exchange {
     ) -> Result<(), Violation> {
         let (answer, doubt) = match response {
             Response::Meta { status, flags, data } => {
-                let item = self.check(*status, flags)?;
-                let value = data.map(value).unwrap_or_default();
-                (Answer::Meta(*status, Item { value, ..item }), None)
+                let mut found = self.check(*status, flags)?;
+                found.item.value = data.map(value).unwrap_or_default();
+                (Answer::Meta(*status, found), None)
             }
             Response::ServerError(text) => (error_line("SERVER_ERROR", text), None),
             Response::ClientError(text) => {
@@ -87,20 +99,23 @@ impl Exchange {
     }
 
     /// Checks that an answer is to the next request, and reads its flags.
-    fn check(&self, status: Status, flags: &Flags<'_>) -> Result<Item, Violation> {
-        let mut item = Item::default();
+    fn check(&self, status: Status, flags: &Flags<'_>) -> Result<Found, Violation> {
+        let mut found = Found::default();
         // memcached before 1.6.18 leaves the opaque out of a miss.
         let mut matches = status == Status::Miss;
         for flag in flags.clone() {
             match flag {
                 Flag::Opaque(opaque) if parse_u64(opaque) == Some(self.opaque) => matches = true,
                 Flag::Opaque(_) => return Err(Violation::WrongOpaque),
-                Flag::ClientFlags(flags) => item.flags = flags,
-                Flag::Cas(cas) => item.cas = cas,
+                Flag::ClientFlags(flags) => found.item.flags = flags,
+                Flag::Cas(cas) => found.item.cas = cas,
+                Flag::Won => found.won = true,
+                Flag::AlreadyWon => found.taken = true,
+                Flag::Stale => found.stale = true,
                 _ => {}
             }
         }
-        if matches { Ok(item) } else { Err(Violation::WrongOpaque) }
+        if matches { Ok(found) } else { Err(Violation::WrongOpaque) }
     }
 }
 

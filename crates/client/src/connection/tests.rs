@@ -76,6 +76,6 @@ fn large_values_leave_the_buffer_as_whole_as_small_ones() {
     let Some([Answer::Meta(_, large), Answer::Meta(_, small)]) = answers[0].as_deref() else {
         panic!("{answers:?}")
     };
-    assert!(large.value == value.as_bytes() && large.flags == 7);
-    assert_eq!((&small.value[..], small.cas), (&b"hi"[..], 3));
+    assert!(large.item.value == value.as_bytes() && large.item.flags == 7);
+    assert_eq!((&small.item.value[..], small.item.cas), (&b"hi"[..], 3));
 }
