@@ -93,7 +93,7 @@ fn a_node_dies_and_another_comes_and_no_request_fails() {
 
 #[test]
 fn of_600_callers_of_three_clients_through_three_nodes_one_fills() {
-    let caches = Caches::start(3, 3);
+    let caches = Caches::start(3, "");
     let runtime = runtime();
     let clients: Vec<_> = (1..=3)
         .map(|node| {
