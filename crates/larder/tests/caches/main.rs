@@ -4,6 +4,8 @@
 //! - `sharing`: what is written through one node is there through any other
 //! - `telling`: what all are told, and what all tell
 //! - `loss`: one is killed, or stands still; `load`: the clients meanwhile
+//! - `doors`: who is let in
+//! - `warmth`: one is back with what it had
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,9 +14,11 @@
     reason = "tests say what they expect by failing"
 )]
 
+mod doors;
 mod load;
 mod loss;
 mod sharing;
 #[path = "../support/mod.rs"]
 mod support;
 mod telling;
+mod warmth;
