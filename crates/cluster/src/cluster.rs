@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use larder_peer::{BadCredentials, Credentials, PeerId, Secret};
 use larder_protocol::Seconds;
+use larder_ring::Server;
 use larder_server::{Discovery, Endpoint};
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Runtime};
@@ -151,10 +152,9 @@ impl<E: Engine> Cluster<E> {
         let view = self.membership.view();
         let endpoint = |member: &Arc<Member>| {
             // Nobody is a member with another kind of address.
-            let (host, port) = member.client_address.rsplit_once(':')?;
-            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let Server { host, port, .. } = member.client_address.parse().ok()?;
             let ip = self.shared.resolved.get(&member.client_address);
-            Some(Endpoint { host, ip, port: port.parse().ok()? })
+            Some(Endpoint { host, ip, port })
         };
         let owners = view.members.iter().filter(|member| member.stage == Stage::Serving);
         Discovery { version: view.version, nodes: owners.filter_map(endpoint).collect() }

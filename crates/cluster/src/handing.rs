@@ -12,7 +12,7 @@ use tracing::info;
 use crate::call::{self, Handed};
 use crate::engine::Engine;
 use crate::fetching::Wanted;
-use crate::member::{Member, Stage};
+use crate::member::Member;
 use crate::shared::Shared;
 use crate::view::View;
 
@@ -20,14 +20,7 @@ impl<E: Engine> Shared<E> {
     /// Hands over items to whom they belong by `view`, the hottest first, until all are or time is up.
     pub(crate) async fn hand_over(&self, view: &View, until: Instant) {
         let (began, mut items) = (Instant::now(), 0);
-        let stays = |member: &Arc<Member>| {
-            let mut member = Arc::clone(member);
-            if member.name == self.name {
-                Arc::make_mut(&mut member).stage = Stage::Serving;
-            }
-            member
-        };
-        let before = View::new(view.version, view.members.iter().map(stays).collect());
+        let before = view.as_if_serving(|member| member.name == self.name, &[]);
         let mut silent: Vec<usize> = Vec::new();
         let mut walk = self.engine.hand_over((self.clock)());
         let mut batches: HashMap<usize, Handed> = HashMap::default();
@@ -35,9 +28,8 @@ impl<E: Engine> Shared<E> {
         while more && Instant::now() < until {
             let now = (self.clock)();
             more = self.engine.hand_over_a_step(&mut walk, now, |key, item| {
-                let owner = before.owner(key).and_then(|place| before.members.get(place));
                 // What is another's was not told of what changed.
-                if owner.is_none_or(|owner| owner.name != self.name) {
+                if before.owning(key).is_none_or(|owner| owner.name != self.name) {
                     return;
                 }
                 let Some(place) = view.owner(key) else { return };

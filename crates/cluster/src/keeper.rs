@@ -26,8 +26,9 @@ pub(crate) async fn follow<E: Engine>(
     mut views: watch::Receiver<Arc<View>>,
 ) {
     let view = Arc::clone(&views.borrow_and_update());
-    let mut past = Past::new(Arc::clone(&shared.name), view, shared.warm_up, Instant::now());
-    shared.set_places(past.places(Instant::now()));
+    let mut now = Instant::now();
+    let mut past = Past::new(Arc::clone(&shared.name), view, shared.warm_up, now);
+    shared.set_places(past.places(now));
     // What is another's in a node that was started with items was put there before that other came.
     let mut sweeps: Vec<_> = (shared.engine.items() > 0).then(Instant::now).into_iter().collect();
     let mut sweeping = None;
@@ -40,10 +41,11 @@ pub(crate) async fn follow<E: Engine>(
         .collect();
     let mut doubts: Vec<(Instant, Unwitnessed)> = Vec::new();
     loop {
-        let due = past.next_due().into_iter().chain(sweeps.iter().copied());
-        let due = due.chain(doubts.iter().map(|(at, _)| *at)).min();
         // One that has to wait until this node owns its part waits for a view.
-        let due = due.filter(|at| *at > Instant::now() || past.view().is_owner(&shared.name));
+        let owns = past.view().is_owner(&shared.name);
+        let sweeping_at = sweeps.iter().copied().filter(|at| owns || *at > now);
+        let due = past.next_due(now).into_iter().chain(sweeping_at);
+        let due = due.chain(doubts.iter().map(|(at, _)| *at)).min();
         let due = async {
             match due {
                 Some(at) => sleep_until(at.into()).await,
@@ -78,7 +80,7 @@ pub(crate) async fn follow<E: Engine>(
             }
             () = due => {}
         }
-        let now = Instant::now();
+        now = Instant::now();
         for name in past.forget(now) {
             shared.hints.forgive(&name);
         }
@@ -123,8 +125,7 @@ async fn give_up<E: Engine>(shared: Arc<Shared<E>>, view: Arc<View>) {
     loop {
         let began = Instant::now();
         let keep = |key: &[u8]| {
-            let owner = view.owner(key).and_then(|place| view.members.get(place));
-            let keeps = owner.is_none_or(|owner| owner.name == shared.name);
+            let keeps = view.owning(key).is_none_or(|owner| owner.name == shared.name);
             dropped += u64::from(!keeps);
             keeps
         };

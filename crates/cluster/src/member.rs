@@ -37,6 +37,22 @@ pub enum Stage {
     Leaving,
 }
 
+#[cfg(test)]
+impl Member {
+    /// One that serves, in its first run, and of which only the name matters.
+    pub(crate) fn called(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            run: 1,
+            client_address: name.into(),
+            peer_address: name.into(),
+            weight: 1,
+            zone: "".into(),
+            stage: Stage::Serving,
+        }
+    }
+}
+
 /// The heaviest a member may be: shares of the ring are reckoned in single precision.
 const MAX_WEIGHT: u32 = 1000;
 

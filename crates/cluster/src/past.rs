@@ -17,8 +17,6 @@ pub(crate) struct Past {
     view: Arc<View>,
     /// Since when this node is of a cluster that was there before it, until that is long ago.
     came: Option<Instant>,
-    /// When what is long ago was last forgotten.
-    seen: Instant,
     /// What the others had then, by name; who is not there came later.
     before: HashMap<Arc<str>, Before>,
     /// Who is not there any more.
@@ -59,7 +57,7 @@ impl Past {
         let others = view.members.iter().filter(|member| member.name != name);
         // Until they say what they have.
         let before = others.map(|member| (Arc::clone(&member.name), Before::Items)).collect();
-        Self { name, warm_up, view, came, seen: now, before, gone: HashMap::default() }
+        Self { name, warm_up, view, came, before, gone: HashMap::default() }
     }
 
     /// A member has said that it has nothing.
@@ -114,16 +112,15 @@ impl Past {
 
     /// Forgets what is long ago. Names of those who were gone for so long.
     pub(crate) fn forget(&mut self, now: Instant) -> Vec<Arc<str>> {
-        self.seen = now;
         self.came.take_if(|came| now >= *came + self.warm_up + TELL_ON);
         let late = |_: &Arc<str>, gone: &mut Gone| now >= gone.at + REMEMBER;
         self.gone.extract_if(late).map(|(name, _)| name).collect()
     }
 
-    /// When there is next something to forget.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
+    /// When there is next something to forget, or this node asks nobody any more, if `now` that was looked to.
+    pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
         let came = self.came.map(|came| [came + self.warm_up, came + self.warm_up + TELL_ON]);
-        let came = came.into_iter().flatten().filter(|at| *at > self.seen);
+        let came = came.into_iter().flatten().filter(|at| *at > now);
         came.chain(self.gone.values().map(|gone| gone.at + REMEMBER)).min()
     }
 
@@ -158,18 +155,9 @@ pub(crate) const REMEMBER: Duration = Duration::from_hours(1);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::member::Stage;
 
     fn member(name: &str, run: u64) -> Arc<Member> {
-        Arc::new(Member {
-            name: name.into(),
-            run,
-            client_address: name.into(),
-            peer_address: name.into(),
-            weight: 1,
-            zone: "".into(),
-            stage: Stage::Serving,
-        })
+        Arc::new(Member { run, ..Member::called(name) })
     }
 
     fn view(members: &[(&str, u64)]) -> Arc<View> {
@@ -204,12 +192,12 @@ mod tests {
         let joined = view(&[("a", 1), ("b", 2)]);
         let mut past = Past::new("b".into(), Arc::clone(&joined), WARM_UP, now);
         assert!(!past.places(now).is_settled());
-        assert_eq!(past.next_due(), Some(now + WARM_UP));
+        assert_eq!(past.next_due(now), Some(now + WARM_UP));
         past.forget(now + WARM_UP);
         assert!(!past.places(now + WARM_UP).is_settled());
-        assert_eq!(past.next_due(), Some(now + WARM_UP + TELL_ON));
+        assert_eq!(past.next_due(now + WARM_UP), Some(now + WARM_UP + TELL_ON));
         past.forget(now + WARM_UP + TELL_ON);
-        assert!(past.places(now).is_settled() && past.next_due().is_none());
+        assert!(past.places(now).is_settled() && past.next_due(now + WARM_UP + TELL_ON).is_none());
         let mut past = Past::new("b".into(), joined, WARM_UP, now);
         past.has_nothing("a");
         assert!(past.places(now).is_settled());

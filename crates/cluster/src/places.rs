@@ -55,19 +55,7 @@ impl Places {
         let with = |stage, gone: &[Arc<Member>]| {
             let is_such = |member: &Arc<Member>| member.stage == stage && member.name != name;
             let any = !gone.is_empty() || view.members.iter().any(is_such);
-            any.then(|| {
-                let serves = |member: &Arc<Member>| {
-                    let mut member = Arc::clone(member);
-                    if member.stage == stage {
-                        Arc::make_mut(&mut member).stage = Stage::Serving;
-                    }
-                    member
-                };
-                let gone = gone.iter().map(|member| {
-                    Arc::new(Member { stage: Stage::Serving, ..Member::clone(member) })
-                });
-                View::new(view.version, view.members.iter().map(serves).chain(gone).collect())
-            })
+            any.then(|| view.as_if_serving(|member| member.stage == stage, gone))
         };
         let leaves = view.members.iter().any(|member| member.stage == Stage::Leaving);
         let (whole, next) = (with(Stage::Leaving, gone), with(Stage::Coming, &[]));
@@ -83,16 +71,15 @@ impl Places {
 
     /// Whether a key belongs to this node, or to nobody.
     pub(crate) fn is_mine(&self, key: &[u8]) -> bool {
-        owner(&self.view, key).is_none_or(|owner| owner.name == self.name)
+        self.view.owning(key).is_none_or(|owner| owner.name == self.name)
     }
 
     /// Who is to forget a key when this node changes it.
     pub(crate) fn others(&self, key: &[u8]) -> Vec<&Arc<Member>> {
-        let owner = |view| owner(view, key);
-        let now = owner(&self.view);
+        let now = self.view.owning(key);
         let is_mine = now.is_some_and(|owner| owner.name == self.name);
-        let (whole, next) =
-            (self.whole.as_ref().and_then(owner), self.next.as_ref().and_then(owner));
+        let [whole, next] =
+            [&self.whole, &self.next].map(|view| view.as_ref().and_then(|view| view.owning(key)));
         let before = if is_mine { self.before(key) } else { None };
         let mut others: Vec<&Arc<Member>> = Vec::new();
         for member in [now, whole, next, before].into_iter().flatten() {
@@ -116,11 +103,11 @@ impl Places {
 
     /// Who may have what this node lacks though the key belongs to it.
     pub(crate) fn source(&self, key: &[u8]) -> Option<&Arc<Member>> {
-        if !self.asks || owner(&self.view, key)?.name != self.name {
+        if !self.asks || self.view.owning(key)?.name != self.name {
             return None;
         }
         let leaving = self.whole.as_ref().and_then(|whole| {
-            let member = owner(whole, key)?;
+            let member = whole.owning(key)?;
             let is_such =
                 |other: &&Arc<Member>| other.stage == Stage::Leaving && other.name == member.name;
             self.view.members.iter().find(is_such)
@@ -144,24 +131,12 @@ impl Places {
     }
 }
 
-fn owner<'v>(view: &'v View, key: &[u8]) -> Option<&'v Arc<Member>> {
-    view.members.get(view.owner(key)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn member(name: &str, stage: Stage) -> Arc<Member> {
-        Arc::new(Member {
-            name: name.into(),
-            run: 1,
-            client_address: name.into(),
-            peer_address: name.into(),
-            weight: 1,
-            zone: "".into(),
-            stage,
-        })
+        Arc::new(Member { stage, ..Member::called(name) })
     }
 
     fn view(members: &[&str]) -> View {
@@ -169,7 +144,7 @@ mod tests {
     }
 
     fn name_of_owner(view: &View, key: &[u8]) -> Arc<str> {
-        Arc::clone(&owner(view, key).unwrap().name)
+        Arc::clone(&view.owning(key).unwrap().name)
     }
 
     fn keys() -> impl Iterator<Item = Vec<u8>> {

@@ -35,6 +35,31 @@ impl View {
         self.ring.owner(key)
     }
 
+    /// The member that owns `key`.
+    #[inline]
+    pub(crate) fn owning(&self, key: &[u8]) -> Option<&Arc<Member>> {
+        self.members.get(self.owner(key)?)
+    }
+
+    /// The same members, with those that are such and `gone` ones besides as if they served.
+    pub(crate) fn as_if_serving(
+        &self,
+        is_such: impl Fn(&Member) -> bool,
+        gone: &[Arc<Member>],
+    ) -> Self {
+        let stays = |member: &Arc<Member>| {
+            let mut member = Arc::clone(member);
+            if is_such(&member) {
+                Arc::make_mut(&mut member).stage = Stage::Serving;
+            }
+            member
+        };
+        let gone = gone
+            .iter()
+            .map(|member| Arc::new(Member { stage: Stage::Serving, ..Member::clone(member) }));
+        Self::new(self.version, self.members.iter().map(stays).chain(gone).collect())
+    }
+
     /// Whether the member of that name owns a part of the keys.
     pub(crate) fn is_owner(&self, name: &str) -> bool {
         let place = self.members.iter().position(|member| *member.name == *name);
@@ -65,15 +90,7 @@ mod tests {
     use super::*;
 
     fn member(name: &str, stage: Stage) -> Arc<Member> {
-        Arc::new(Member {
-            name: name.into(),
-            run: 1,
-            client_address: name.into(),
-            peer_address: name.into(),
-            weight: 1,
-            zone: "".into(),
-            stage,
-        })
+        Arc::new(Member { stage, ..Member::called(name) })
     }
 
     #[test]

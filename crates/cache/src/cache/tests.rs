@@ -1,3 +1,6 @@
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
 use larder_protocol::{Delete, Exptime, Fetch, Landing, Mode, Store};
 
 use super::*;
@@ -37,6 +40,38 @@ fn get(cache: &Cache, key: &str, now: Seconds) -> Option<Vec<u8>> {
         Outcome::Hit(hit) => Some(hit.value.to_bytes().to_vec()),
         Outcome::Miss => None,
         other => panic!("{other:?}"),
+    }
+}
+
+/// Does `work` while two threads, by number, write in turns.
+fn beside_writers(write: impl Fn(u32, u32) + Sync, work: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for thread in 0..2 {
+            let (write, done) = (&write, &done);
+            scope.spawn(move || {
+                for turn in (0..4000).cycle() {
+                    if done.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    write(thread, turn);
+                }
+            });
+        }
+        // Else the threads would run for ever.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Relaxed);
+        outcome.unwrap();
+    });
+}
+
+/// What a thread does in a turn so that other items come and go, some of them in pages.
+fn write_others(cache: &Cache, store: &impl Fn(&str, usize), thread: u32, turn: u32) {
+    let key = format!("others-{thread}-{}", turn % 2000);
+    if turn >= 2000 {
+        cache.remove(key.as_bytes(), NOW);
+    } else {
+        store(&key, if turn.is_multiple_of(400) { 20_000 } else { 100 });
     }
 }
 

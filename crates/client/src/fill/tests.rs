@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::join;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 
 const MISS: (&str, &str) = ("mg k N30 v f c O0\r\n", "VA 0 f0 c7 W O0\r\n\r\n");
 
@@ -161,6 +162,20 @@ impl Slow {
         Ok("new")
     }
 
+    /// The first who asks, and the node that has given it this answer, so that its fill runs.
+    async fn begin(
+        &self,
+        node: &FakeNode,
+        client: &Client,
+        asked: (&str, &str),
+    ) -> (JoinHandle<Result<Bytes, Error>>, Peer) {
+        let first = tokio::spawn(self.ask(client));
+        let mut peer = node.accept().await;
+        step(&mut peer, asked).await;
+        self.begun.notified().await;
+        (first, peer)
+    }
+
     fn ask(&self, client: &Client) -> impl Future<Output = Result<Bytes, Error>> + use<> {
         let (client, slow) = (client.clone(), self.clone());
         async move { client.get_or_fill("k", Expiry::Never, || slow.fill()).await }
@@ -172,10 +187,7 @@ async fn callers_share_a_fill_and_the_first_may_leave() {
     let node = FakeNode::start().await;
     let client = node.builder().build().unwrap();
     let slow = Slow::default();
-    let first = tokio::spawn(slow.ask(&client));
-    let mut peer = node.accept().await;
-    step(&mut peer, MISS).await;
-    slow.begun.notified().await;
+    let (first, mut peer) = slow.begin(&node, &client, MISS).await;
     let others: Vec<_> = (0..50).map(|_| tokio::spawn(slow.ask(&client))).collect();
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
@@ -193,10 +205,8 @@ async fn others_are_given_the_stale_value_at_once() {
     let node = FakeNode::start().await;
     let client = node.builder().build().unwrap();
     let slow = Slow::default();
-    let first = tokio::spawn(slow.ask(&client));
-    let mut peer = node.accept().await;
-    step(&mut peer, (MISS.0, "VA 3 f0 c7 W X O0\r\nold\r\n")).await;
-    slow.begun.notified().await;
+    let (first, mut peer) =
+        slow.begin(&node, &client, (MISS.0, "VA 3 f0 c7 W X O0\r\nold\r\n")).await;
     assert_eq!(slow.ask(&client).await.unwrap(), "old");
     slow.may_end.notify_one();
     step(&mut peer, ("ms k 3 C7 O1\r\nnew\r\n", "HD O1\r\n")).await;
@@ -209,10 +219,7 @@ async fn who_asks_after_a_write_is_not_given_what_was_asked_for_before() {
     let node = FakeNode::start().await;
     let client = node.builder().build().unwrap();
     let slow = Slow::default();
-    let first = tokio::spawn(slow.ask(&client));
-    let mut peer = node.accept().await;
-    step(&mut peer, MISS).await;
-    slow.begun.notified().await;
+    let (first, mut peer) = slow.begin(&node, &client, MISS).await;
     join!(step(&mut peer, ("ms k 3 O1\r\nset\r\n", "HD O1\r\n")), async {
         client.set("k", "set", Expiry::Never).await.unwrap();
     });

@@ -149,15 +149,7 @@ fn shared(name: &str, run: u64) -> Arc<Shared<Fake>> {
 }
 
 fn member(name: &str, run: u64, peer_address: &str) -> Arc<Member> {
-    Arc::new(Member {
-        name: name.into(),
-        run,
-        client_address: name.into(),
-        peer_address: peer_address.into(),
-        weight: 1,
-        zone: "".into(),
-        stage: Stage::Serving,
-    })
+    Arc::new(Member { run, peer_address: peer_address.into(), ..Member::called(name) })
 }
 
 /// Another node, which can be made to say nothing.

@@ -1,7 +1,6 @@
 //! Items that go from one cache to another.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use larder_protocol::{Header, Item, Marks, Value};
@@ -278,45 +277,27 @@ fn all_that_stays_is_handed_over_while_others_write_and_the_engine_moves_it() {
     };
     let stays = |number: u32| format!("stays-{number}");
     (0..EACH).for_each(|number| store(&stays(number), if number < 20 { 20_000 } else { 60 }));
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for thread in 0..2 {
-            let (store, from, done) = (&store, &from, &done);
-            scope.spawn(move || {
-                for number in (0..4000).cycle() {
-                    if done.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let key = format!("others-{thread}-{}", number % 2000);
-                    if number >= 2000 {
-                        from.remove(key.as_bytes(), NOW);
-                    } else {
-                        store(&key, if number % 400 == 0 { 20_000 } else { 100 });
-                    }
-                    let written = 20 + 2 * (number % (EACH / 2 - 10)) + thread;
-                    if number % 3 == 0 {
-                        get(from, &stays(written), NOW);
-                    } else {
-                        store(&stays(written), 50 + number as usize % 17);
-                    }
-                }
-            });
+    let write = |thread: u32, turn: u32| {
+        write_others(&from, &store, thread, turn);
+        let written = 20 + 2 * (turn % (EACH / 2 - 10)) + thread;
+        if turn.is_multiple_of(3) {
+            get(&from, &stays(written), NOW);
+        } else {
+            store(&stays(written), 50 + turn as usize % 17);
         }
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 0..10 {
-                let to = cache(64 << 20);
-                assert!(move_all(&from, &to, NOW) >= EACH as usize);
-                for key in (0..EACH).map(stays) {
-                    let found = get(&to, &key, NOW);
-                    let byte = key.as_bytes()[key.len() - 1];
-                    let is_whole = |value: Vec<u8>| value.iter().all(|other| *other == byte);
-                    assert!(found.is_some_and(is_whole), "{key} in round {round}");
-                }
-                assert_accounts(&to);
+    };
+    beside_writers(write, || {
+        for round in 0..10 {
+            let to = cache(64 << 20);
+            assert!(move_all(&from, &to, NOW) >= EACH as usize);
+            for key in (0..EACH).map(stays) {
+                let found = get(&to, &key, NOW);
+                let byte = key.as_bytes()[key.len() - 1];
+                let is_whole = |value: Vec<u8>| value.iter().all(|other| *other == byte);
+                assert!(found.is_some_and(is_whole), "{key} in round {round}");
             }
-        }));
-        done.store(true, Ordering::Relaxed);
-        outcome.unwrap();
+            assert_accounts(&to);
+        }
     });
     assert_accounts(&from);
 }

@@ -1,7 +1,6 @@
 //! A walk over all items while others use the cache.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use super::restart::contents;
@@ -188,42 +187,23 @@ fn what_is_not_kept_goes_while_others_write_and_the_engine_moves_the_rest() {
         assert!(matches!(stored, Outcome::Stored { .. }), "{key}: {stored:?}");
     };
     (0..EACH).for_each(|number| store(&format!("stays-{number}"), 60));
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        for thread in 0..2 {
-            let (store, cache, done) = (&store, &cache, &done);
-            scope.spawn(move || {
-                for number in (0..4000).cycle() {
-                    if done.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let key = format!("others-{thread}-{}", number % 2000);
-                    if number >= 2000 {
-                        cache.remove(key.as_bytes(), NOW);
-                    } else {
-                        store(&key, if number % 400 == 0 { 20_000 } else { 100 });
-                    }
-                    let stays = 2 * (number % (EACH / 2)) + thread;
-                    store(&format!("stays-{stays}"), 50 + number as usize % 17);
-                }
-            });
-        }
-        // Else the threads would run for ever.
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for round in 1..=30 {
-                for number in 0..EACH / 2 {
-                    store(&format!("goes-{round}-{number}"), if number == 0 { 30_000 } else { 90 });
-                }
-                drop_but(&cache, NOW, |key| !key.starts_with(b"goes"));
-                let left = named(&cache, usize::MAX, NOW);
-                let stays = (0..EACH).map(|number| left.get(format!("stays-{number}").as_bytes()));
-                assert_eq!(stays.filter(|times| *times == Some(&1)).count(), EACH as usize);
-                assert!(!left.keys().any(|key| key.starts_with(b"goes")));
-                assert_eq!(cache.stats(NOW).dropped, u64::from(round * EACH / 2));
+    let write = |thread: u32, turn: u32| {
+        write_others(&cache, &store, thread, turn);
+        let stays = 2 * (turn % (EACH / 2)) + thread;
+        store(&format!("stays-{stays}"), 50 + turn as usize % 17);
+    };
+    beside_writers(write, || {
+        for round in 1..=30 {
+            for number in 0..EACH / 2 {
+                store(&format!("goes-{round}-{number}"), if number == 0 { 30_000 } else { 90 });
             }
-        }));
-        done.store(true, Ordering::Relaxed);
-        outcome.unwrap();
+            drop_but(&cache, NOW, |key| !key.starts_with(b"goes"));
+            let left = named(&cache, usize::MAX, NOW);
+            let stays = (0..EACH).map(|number| left.get(format!("stays-{number}").as_bytes()));
+            assert_eq!(stays.filter(|times| *times == Some(&1)).count(), EACH as usize);
+            assert!(!left.keys().any(|key| key.starts_with(b"goes")));
+            assert_eq!(cache.stats(NOW).dropped, u64::from(round * EACH / 2));
+        }
     });
     assert!(cache.stats(NOW).stored > 200_000, "all memory was used several times");
     assert_accounts(&cache);
