@@ -90,9 +90,11 @@ impl Places {
         others
     }
 
-    /// Who is about to go.
+    /// Which others are about to go.
     pub(crate) fn leaving(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.view.members.iter().filter(|member| member.stage == Stage::Leaving)
+        let is_such =
+            |member: &&Arc<Member>| member.stage == Stage::Leaving && member.name != self.name;
+        self.view.members.iter().filter(is_such)
     }
 
     /// Who has gone of late.
@@ -206,6 +208,10 @@ mod tests {
         }
         assert!(seen.iter().all(|seen| *seen > 20), "{seen:?}");
         assert!(!places.is_settled());
+        assert_eq!(names(places.leaving().collect()), ["leaving".into()]);
+        // It has not to tell itself.
+        let itself = Places::new("leaving".into(), Arc::clone(&present), &[], None, false);
+        assert_eq!(itself.leaving().count(), 0);
         assert!(Places::new("a".into(), present, &[], None, false).whole.is_some());
         assert!(
             Places::new("a".into(), Arc::new(view(&["a", "b"])), &[], None, false).is_settled()

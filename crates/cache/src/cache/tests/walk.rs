@@ -193,7 +193,11 @@ fn what_is_not_kept_goes_while_others_write_and_the_engine_moves_the_rest() {
         store(&format!("stays-{stays}"), 50 + turn as usize % 17);
     };
     beside_writers(write, || {
-        for round in 1..=30 {
+        // Until all memory was used several times: what the writers get done in a round is the
+        // machine's affair.
+        let mut round = 0;
+        while round < 30 || cache.stats(NOW).stored < 200_000 {
+            round += 1;
             for number in 0..EACH / 2 {
                 store(&format!("goes-{round}-{number}"), if number == 0 { 30_000 } else { 90 });
             }
@@ -205,6 +209,5 @@ fn what_is_not_kept_goes_while_others_write_and_the_engine_moves_the_rest() {
             assert_eq!(cache.stats(NOW).dropped, u64::from(round * EACH / 2));
         }
     });
-    assert!(cache.stats(NOW).stored > 200_000, "all memory was used several times");
     assert_accounts(&cache);
 }
