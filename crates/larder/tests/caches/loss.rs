@@ -69,9 +69,10 @@ fn who_is_killed_costs_its_own_keys_and_nothing_else() {
     load.go_on(500);
     // Another, which has nothing, takes its place.
     caches.open(lost);
-    caches.until_all_know(5);
+    caches.until_all_see(5);
     load.go_on(500);
     let diary = load.end();
+    caches.until_all_know(5);
     has_few_errors(&diary, killed);
     misses_only(&caches, &diary, &[lost]);
     assert!(old(&diary).is_empty(), "{:?}", old(&diary));
@@ -103,9 +104,8 @@ fn who_stood_still_tells_nothing_old_when_it_is_back() {
         }
         let back = Instant::now();
         caches.signal(still, Signal::SIGCONT);
-        caches.until_all_know(5);
+        caches.until_all_see(5);
         load.go_on(500);
-        caches.until_all_know(5);
         let diary = load.end();
         caches.until_all_know(5);
         has_few_errors(&diary, stopped);
