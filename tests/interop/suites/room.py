@@ -35,9 +35,9 @@ class Room:
         self.servers = []
         self._server_command = server_command
 
-    def serve(self, *ports):
-        """Starts a server on each port and returns them once they answer."""
-        started = [Server(self._server_command, port, self.scratch) for port in ports]
+    def serve(self, *ports, arguments=lambda port: ()):
+        """Starts a server on each port, with arguments of its own, and returns them once they answer."""
+        started = [Server(self._server_command, port, self.scratch, arguments(port)) for port in ports]
         self.servers += started
         for server in started:
             server.await_ready()

@@ -19,7 +19,7 @@ class ServerError(Exception):
 
 
 class Server:
-    def __init__(self, command, port, scratch):
+    def __init__(self, command, port, scratch, more=()):
         self.port = port
         self.address = f"{HOST}:{port}"
         self._stopped = False
@@ -29,7 +29,7 @@ class Server:
         program = os.path.abspath(program) if "/" in program else program
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [program, *arguments, "-p", str(port), "-U", "0", "-l", HOST],
+                [program, *arguments, "-p", str(port), "-U", "0", "-l", HOST, *more],
                 cwd=scratch,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -94,8 +94,9 @@ class Server:
         if reply != b"OK\r\n":
             raise ServerError(f"answered {reply!r} to flush_all")
 
-    def stat(self, name):
-        for line in self.converse(b"stats\r\n", end=b"END\r\n").decode().splitlines():
+    def stat(self, name, group=""):
+        request = f"stats {group}".strip().encode() + b"\r\n"
+        for line in self.converse(request, end=b"END\r\n").decode().splitlines():
             if line.startswith(f"STAT {name} "):
                 return int(line.split()[2])
         raise ServerError(f"has no stat {name}")
