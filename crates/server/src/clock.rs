@@ -11,13 +11,17 @@ use nix::time::{ClockId, clock_gettime};
 ///
 /// It may be late by a tick of the kernel, 10 ms at most.
 pub fn now() -> Seconds {
+    Seconds::try_from(precisely().as_secs()).unwrap_or(Seconds::MAX)
+}
+
+/// The same, with its fractions.
+pub(crate) fn precisely() -> Duration {
     static START: OnceLock<(Duration, Duration)> = OnceLock::new();
     let (start, since_epoch) = START.get_or_init(|| {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         (monotonic(), since_epoch)
     });
-    let now = *since_epoch + monotonic().saturating_sub(*start);
-    Seconds::try_from(now.as_secs()).unwrap_or(Seconds::MAX)
+    *since_epoch + monotonic().saturating_sub(*start)
 }
 
 /// As of the kernel's last tick: that is read from memory, where an exact time would be worked out

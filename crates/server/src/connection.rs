@@ -85,7 +85,7 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
         Self {
             stream,
             peer,
-            desk: Desk::new(shared, &worker.counters, part),
+            desk: Desk::new(shared, worker, part),
             cord: Cord::new(Arc::clone(&worker.bell)),
             share: Share::new(shared, peer),
             input: Vec::new(),
@@ -170,11 +170,11 @@ impl<'a, B: Backend, S: AsyncRead + AsyncWrite + Unpin> Connection<'a, B, S> {
             return Poll::Ready(Err(io::Error::other("it held memory that others need")));
         }
         let outbox = &mut self.desk.outbox;
-        let counters = self.desk.counters;
+        let (counters, heat) = (self.desk.counters, self.desk.heat);
         let unsent = loop {
             let moved = outbox.is_waiting() && {
                 let mut cx = Context::from_waker(self.cord.waker(cx.waker()));
-                outbox.poll_answers(&mut cx, counters, clock::now)
+                outbox.poll_answers(&mut cx, counters, heat, clock::now)
             };
             let unsent = outbox.poll_write(&mut self.stream, cx, counters)?.is_pending();
             // Writing made room for answers that nothing would wake us for.

@@ -11,14 +11,16 @@ use tracing::{info, trace};
 use crate::backend::{Backend, Session};
 use crate::clock;
 use crate::counters::{Counters, Tally};
+use crate::heat::{Heat, value_sent};
 use crate::outbox::Outbox;
 use crate::report;
-use crate::shared::Shared;
+use crate::shared::{Shared, Worker};
 
 /// Where one connection's requests are carried out.
 pub(crate) struct Desk<'a, B: Backend> {
     pub(crate) shared: &'a Shared<B>,
     pub(crate) counters: &'a Counters,
+    pub(crate) heat: &'a Heat,
     pub(crate) outbox: Outbox<<B::Session as Session>::Pending>,
     session: B::Session,
     /// The front of the value of the next request, if it is not in the input.
@@ -49,9 +51,15 @@ pub(crate) struct Rest {
 }
 
 impl<'a, B: Backend> Desk<'a, B> {
-    pub(crate) fn new(shared: &'a Shared<B>, counters: &'a Counters, part: &B::Worker) -> Self {
-        let session = shared.backend.session(part);
-        Self { shared, counters, outbox: Outbox::default(), session, landing: None }
+    pub(crate) fn new(shared: &'a Shared<B>, worker: &'a Worker, part: &B::Worker) -> Self {
+        Self {
+            shared,
+            counters: &worker.counters,
+            heat: &worker.heat,
+            outbox: Outbox::default(),
+            session: shared.backend.session(part),
+            landing: None,
+        }
     }
 
     /// Has the backend make room for the front of a value of `len` bytes. How many bytes that is, or
@@ -188,18 +196,46 @@ impl<'a, B: Backend> Desk<'a, B> {
     /// Whether it could not be done, and the client was told so.
     #[inline]
     fn execute(&mut self, key: &[u8], op: &Op<'_>, form: &Form<'_>, now: Seconds) -> bool {
+        if self.heat.samples() {
+            self.execute_sampled(key, op, form, now)
+        } else {
+            self.execute_as::<false>(key, op, form, now)
+        }
+    }
+
+    #[cold]
+    fn execute_sampled(&mut self, key: &[u8], op: &Op<'_>, form: &Form<'_>, now: Seconds) -> bool {
+        self.execute_as::<true>(key, op, form, now)
+    }
+
+    /// Compiled twice, since what is done under the lock of an engine has to stay small.
+    #[inline]
+    fn execute_as<const SAMPLED: bool>(
+        &mut self,
+        key: &[u8],
+        op: &Op<'_>,
+        form: &Form<'_>,
+        now: Seconds,
+    ) -> bool {
         let mut failed = false;
+        let mut sent = 0;
         let tally = Tally::of(op, form.shape);
         let (counters, end) = (self.counters, self.outbox.end());
         let landed = self.landing.take();
         let pending = self.session.execute(key, op, landed, now, |outcome| {
             counters.count(tally, &outcome);
             failed = outcome.is_failure();
+            if SAMPLED {
+                sent = value_sent(form, &outcome);
+            }
             write_reply(form, &outcome, now, end);
         });
+        let received = if let Op::Store(store) = op { store.value_len() } else { 0 };
+        if SAMPLED {
+            self.heat.count(key, received + sent, now);
+        }
         if let Some(pending) = pending {
-            let sent = if let Op::Store(store) = op { store.value_len() } else { 0 };
-            self.outbox.wait(pending, form, tally, sent);
+            self.outbox.wait(pending, form, tally, received, SAMPLED);
         }
         failed
     }
@@ -257,7 +293,7 @@ impl<'a, B: Backend> Desk<'a, B> {
         let Some(pending) = pending else { return self.say(quiet, "ERROR") };
         let key = Key { text: &[], base64: false };
         let form = Form { shape, quiet, key, flags: &[] };
-        self.outbox.wait(pending, &form, Tally::Nothing, 0);
+        self.outbox.wait(pending, &form, Tally::Nothing, 0, false);
     }
 
     fn set_verbosity(&mut self, level: u32, quiet: bool) {

@@ -19,6 +19,7 @@
 //! - `budget`: what the buffers of all connections may hold
 //! - `registry`: the connections there are
 //! - `counters`, `report`: what is counted, and `stats`
+//! - `sampler`, `sketch`, `heat`, `hotkeys`: the keys that are asked for most
 //! - `discovery`: the nodes that clients may ask
 //! - `shared`: what the threads have in common
 //! - `clock`: the only one
@@ -31,13 +32,17 @@ mod connection;
 mod counters;
 mod discovery;
 mod dispatch;
+mod heat;
+mod hotkeys;
 mod listener;
 mod outbox;
 mod registry;
 mod report;
+mod sampler;
 mod server;
 mod settings;
 mod shared;
+mod sketch;
 mod unsent;
 
 pub use backend::{Backend, Session, StatsGroup};

@@ -5,10 +5,11 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use larder_protocol::{Form, Key, Outcome, Output, Page, Seconds, Shape, write_reply};
+use larder_protocol::{Form, Key, MAX_KEY_LEN, Outcome, Output, Page, Seconds, Shape, write_reply};
 use tokio::io::AsyncWrite;
 
 use crate::counters::{Counters, Tally};
+use crate::heat::{Heat, value_sent};
 use crate::unsent::Unsent;
 
 /// The replies one connection is owed.
@@ -45,6 +46,8 @@ enum Owed<P> {
         pending: P,
         form: OwnedForm,
         tally: Tally,
+        /// Whether it is one of those that are counted by key.
+        sampled: bool,
     },
     /// The last line of a `get` that waits for answers.
     End(&'static [u8]),
@@ -69,8 +72,15 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
 
     /// Keeps a place for an answer that is still to come, to a request that brought a value of
     /// `sent` bytes.
-    pub(crate) fn wait(&mut self, pending: P, form: &Form<'_>, tally: Tally, sent: usize) {
-        let owed = Owed::Answer { pending, form: OwnedForm::new(form), tally };
+    pub(crate) fn wait(
+        &mut self,
+        pending: P,
+        form: &Form<'_>,
+        tally: Tally,
+        sent: usize,
+        sampled: bool,
+    ) {
+        let owed = Owed::Answer { pending, form: OwnedForm::new(form), tally, sampled };
         self.push(owed, sent.max(self.expected));
     }
 
@@ -148,6 +158,7 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
         &mut self,
         cx: &mut Context<'_>,
         counters: &Counters,
+        heat: &Heat,
         now: impl Fn() -> Seconds,
     ) -> bool {
         let mut moved = false;
@@ -156,12 +167,18 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Outbox<P> {
             && let Some(first) = self.waiting.front_mut()
         {
             match &mut first.owed {
-                Owed::Answer { pending, form, tally } => {
+                Owed::Answer { pending, form, tally, sampled } => {
                     let Poll::Ready(outcome) = Pin::new(pending).poll(cx) else { break };
                     counters.count(*tally, &outcome);
                     if !self.broken {
                         let before = self.ready.len();
-                        write_reply(&form.borrow(), &outcome, now(), &mut self.ready);
+                        let reply = form.borrow();
+                        if *sampled {
+                            let mut scratch = [0; MAX_KEY_LEN];
+                            let key = reply.key.bytes(&mut scratch);
+                            heat.count_late(key, value_sent(&reply, &outcome), now());
+                        }
+                        write_reply(&reply, &outcome, now(), &mut self.ready);
                         let answer = self.ready.len() - before;
                         self.expected = answer.max(self.expected - self.expected / 8);
                         self.broken = form.is_value() && outcome.is_failure();

@@ -8,6 +8,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
 use crate::backend::{Backend, StatsGroup};
+use crate::clock;
+use crate::hotkeys;
 use crate::settings::Overflow;
 use crate::shared::Shared;
 
@@ -58,6 +60,11 @@ pub(crate) fn stats<B: Backend>(
         }
         [b"engine", ..] => {
             shared.backend.stats(StatsGroup::Engine, now, &mut emit);
+            b"END"
+        }
+        [b"hotkeys", ..] => {
+            let workers = shared.workers.iter().map(|worker| &worker.heat);
+            hotkeys::tell(workers, clock::precisely(), &mut emit);
             b"END"
         }
         [b"cluster", ..] => optional(shared, StatsGroup::Cluster, now, &mut emit),

@@ -9,6 +9,7 @@ use crate::bell::Bell;
 use crate::budget::Budget;
 use crate::clock;
 use crate::counters::{Counters, Totals};
+use crate::heat::Heat;
 use crate::registry::Registry;
 use crate::settings::Settings;
 
@@ -35,12 +36,24 @@ pub(crate) struct Shared<B> {
 }
 
 /// What is known of a worker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) counters: Counters,
+    pub(crate) heat: Heat,
     pub(crate) bell: Arc<Bell>,
     /// Connections it serves.
     pub(crate) connections: AtomicUsize,
+}
+
+impl Worker {
+    fn new(number: usize) -> Self {
+        Self {
+            counters: Counters::default(),
+            heat: Heat::new(number as u64, clock::precisely()),
+            bell: Arc::default(),
+            connections: AtomicUsize::new(0),
+        }
+    }
 }
 
 impl<B> Shared<B> {
@@ -49,7 +62,9 @@ impl<B> Shared<B> {
             backend,
             registry: Arc::default(),
             budget: Budget::default(),
-            workers: (0..settings.workers.max(1)).map(|_| Arc::default()).collect(),
+            workers: (0..settings.workers.max(1))
+                .map(|number| Arc::new(Worker::new(number)))
+                .collect(),
             started: clock::now(),
             verbosity: AtomicU32::new(settings.verbosity),
             rejected: AtomicU64::new(0),
@@ -75,6 +90,7 @@ impl<B> Shared<B> {
     pub(crate) fn reset_counters(&self) {
         for worker in &self.workers {
             worker.counters.reset();
+            worker.heat.reset(clock::precisely());
         }
         self.registry.reset();
         let budget = [&self.budget.refused, &self.budget.cut_off];

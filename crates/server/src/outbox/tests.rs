@@ -1,6 +1,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Waker;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, duplex};
 use tokio::sync::{mpsc, oneshot};
@@ -26,11 +27,15 @@ fn delete_form() -> Form<'static> {
     Form { shape: Shape::Deleted, quiet: false, key, flags: &[] }
 }
 
+fn heat() -> Heat {
+    Heat::new(0, Duration::ZERO)
+}
+
 /// Polls everything once and returns what reached the other side of a socket.
 fn written<P: Future<Output = Outcome<'static>> + Unpin>(outbox: &mut Outbox<P>) -> String {
     let counters = Counters::default();
     let mut cx = Context::from_waker(Waker::noop());
-    outbox.poll_answers(&mut cx, &counters, || 0);
+    outbox.poll_answers(&mut cx, &counters, &heat(), || 0);
     let (mut near, mut far) = duplex(4 << 20);
     assert!(outbox.poll_write(&mut near, &mut cx, &counters).is_ready());
     drop(near);
@@ -63,10 +68,10 @@ fn replies_leave_in_the_order_of_requests_whenever_answers_come() {
     let mut outbox = Outbox::default();
     let (first, answer) = later();
     outbox.end().put(b"a\r\n");
-    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0, false);
     outbox.end().put(b"b\r\n");
     let (second, answer) = later();
-    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0, false);
     outbox.end().put(b"c\r\n");
     second.send(Outcome::NotFound).unwrap();
     assert_eq!(written(&mut outbox), "a\r\n");
@@ -88,7 +93,7 @@ fn the_pages_of_a_range_leave_as_they_come_and_before_what_stands_behind() {
     let mut outbox = Outbox::default();
     let key = Key { text: &[], base64: false };
     let form = Form { shape: Shape::Range, quiet: false, key, flags: &[] };
-    outbox.wait(poll_fn(answer), &form, Tally::Nothing, 0);
+    outbox.wait(poll_fn(answer), &form, Tally::Nothing, 0, false);
     outbox.end().put(b"behind\r\n");
     assert_eq!(written(&mut outbox), "");
     ask.send(page("a", true)).unwrap();
@@ -112,7 +117,7 @@ fn a_range_of_more_than_may_be_unsent_is_asked_for_as_it_leaves() {
     let mut outbox = Outbox::default();
     let key = Key { text: &[], base64: false };
     let form = Form { shape: Shape::Range, quiet: false, key, flags: &[] };
-    outbox.wait(poll_fn(answer), &form, Tally::Nothing, 0);
+    outbox.wait(poll_fn(answer), &form, Tally::Nothing, 0, false);
     let mut rounds = 0;
     while !outbox.is_empty() {
         let len = written(&mut outbox).len();
@@ -128,7 +133,7 @@ fn shared_values_stay_between_their_neighbours() {
         let mut outbox: Outbox<Answer> = Outbox::default();
         let mut expected = String::new();
         let (sender, answer) = later();
-        outbox.wait(answer, &delete_form(), Tally::Delete, 0);
+        outbox.wait(answer, &delete_form(), Tally::Delete, 0, false);
         for number in 0..2 * MAX_SLICES {
             let (before, value) = (format!("<{number}>"), "v".repeat(value_len));
             outbox.end().put(before.as_bytes());
@@ -198,7 +203,7 @@ fn a_client_that_does_not_read_gets_no_more() {
     let mut outbox: Outbox<Answer> = Outbox::default();
     for _ in 0..MAX_WAITING {
         assert!(outbox.has_room());
-        outbox.wait(later().1, &delete_form(), Tally::Delete, 0);
+        outbox.wait(later().1, &delete_form(), Tally::Delete, 0, false);
     }
     assert!(!outbox.has_room());
 }
@@ -212,13 +217,13 @@ fn who_waits_behind_a_full_buffer_is_asked_for_once_that_is_written() {
     let mut outbox: Outbox<Answer> = Outbox::default();
     outbox.end().put(&vec![b'x'; MAX_UNSENT]);
     let (sender, answer) = later();
-    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
-    assert!(outbox.poll_answers(&mut cx, &counters, || 0), "there may be more");
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0, false);
+    assert!(outbox.poll_answers(&mut cx, &counters, &heat(), || 0), "there may be more");
     written_in_parts(
         &mut Outbox::<Answer> { ready: std::mem::take(&mut outbox.ready), ..Outbox::default() },
         1 << 20,
     );
-    assert!(!outbox.poll_answers(&mut cx, &counters, || 0), "it was asked, and waits");
+    assert!(!outbox.poll_answers(&mut cx, &counters, &heat(), || 0), "it was asked, and waits");
     sender.send(Outcome::Deleted).unwrap();
     assert_eq!(written(&mut outbox), "DELETED\r\n");
 }
@@ -236,14 +241,14 @@ fn a_get_of_which_a_key_cannot_be_fetched_ends_with_that() {
         let mut outbox = Outbox::default();
         let (senders, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| later()).unzip();
         for answer in answers {
-            outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+            outbox.wait(answer, &form(b"k"), Tally::Nothing, 0, false);
             // Of a key whose value was at hand.
             outbox.end().put(b"V");
         }
         outbox.end_get(b"END\r\n");
         outbox.end().put(b"MN\r\n");
         let (next, answer) = later();
-        outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+        outbox.wait(answer, &form(b"k"), Tally::Nothing, 0, false);
         outbox.end_get(b"END\r\n");
         next.send(Outcome::Miss).unwrap();
         for (number, sender) in senders.into_iter().enumerate() {
@@ -258,8 +263,8 @@ fn a_get_of_which_a_key_cannot_be_fetched_ends_with_that() {
     for at_once in [true, false] {
         let mut outbox = Outbox::default();
         let [(first, one), (second, two)] = [later(), later()];
-        outbox.wait(one, &form(b"k"), Tally::Nothing, 0);
-        outbox.wait(two, &form(b"k"), Tally::Nothing, 0);
+        outbox.wait(one, &form(b"k"), Tally::Nothing, 0, false);
+        outbox.wait(two, &form(b"k"), Tally::Nothing, 0, false);
         first.send(failed()).unwrap();
         let mut second = Some(second);
         if at_once {
@@ -275,7 +280,7 @@ fn a_get_of_which_a_key_cannot_be_fetched_ends_with_that() {
         // The next is another.
         assert!(!outbox.is_get_broken());
         let (next, answer) = later();
-        outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+        outbox.wait(answer, &form(b"k"), Tally::Nothing, 0, false);
         outbox.end().put(b"V");
         outbox.end_get(b"END\r\n");
         next.send(Outcome::Miss).unwrap();
@@ -285,7 +290,7 @@ fn a_get_of_which_a_key_cannot_be_fetched_ends_with_that() {
     // What failed at once has been told by the caller.
     let mut outbox = Outbox::default();
     let (sender, answer) = later();
-    outbox.wait(answer, &form(b"k"), Tally::Nothing, 0);
+    outbox.wait(answer, &form(b"k"), Tally::Nothing, 0, false);
     outbox.end().put(b"SERVER_ERROR at once\r\n");
     outbox.end_get(b"");
     sender.send(Outcome::Miss).unwrap();
@@ -295,18 +300,18 @@ fn a_get_of_which_a_key_cannot_be_fetched_ends_with_that() {
 #[test]
 fn large_requests_and_answers_are_not_piled_up() {
     let mut outbox: Outbox<Answer> = Outbox::default();
-    outbox.wait(later().1, &delete_form(), Tally::Set, MAX_WEIGHT - 1);
+    outbox.wait(later().1, &delete_form(), Tally::Set, MAX_WEIGHT - 1, false);
     assert!(outbox.has_room());
-    outbox.wait(later().1, &delete_form(), Tally::Set, 1);
+    outbox.wait(later().1, &delete_form(), Tally::Set, 1, false);
     assert!(!outbox.has_room());
 
     // What stands behind an answer that does not come counts too.
     let mut outbox: Outbox<Answer> = Outbox::default();
     let (sender, answer) = later();
-    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0, false);
     outbox.end().put(&vec![b'x'; MAX_UNSENT / 2]);
     let (second, answer) = later();
-    outbox.wait(answer, &delete_form(), Tally::Delete, 0);
+    outbox.wait(answer, &delete_form(), Tally::Delete, 0, false);
     assert!(outbox.has_room());
     outbox.end().put(&vec![b'x'; MAX_UNSENT / 2]);
     assert!(!outbox.has_room());
@@ -318,9 +323,9 @@ fn large_requests_and_answers_are_not_piled_up() {
     for _ in 0..10 {
         assert!(outbox.has_room());
         outbox.expected = MAX_WEIGHT / 10;
-        outbox.wait(later().1, &delete_form(), Tally::Get, 0);
+        outbox.wait(later().1, &delete_form(), Tally::Get, 0, false);
     }
-    outbox.wait(later().1, &delete_form(), Tally::Get, 0);
+    outbox.wait(later().1, &delete_form(), Tally::Get, 0, false);
     assert!(!outbox.has_room());
 }
 

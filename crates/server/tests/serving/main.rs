@@ -8,6 +8,7 @@
 )]
 
 mod fake;
+mod heat;
 mod memory;
 
 use std::io::{Read, Write};
