@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use larder_client::{Cas, Client, Error, Expiry, Value};
+use larder_client::{Cas, Client, Error, Expiry, Tiers, Value};
 use tokio::task::JoinSet;
 
 use crate::node::Node;
@@ -238,5 +238,99 @@ fn values_of_any_type_come_back_through_another_client() {
         assert_eq!(always.get_or_fill_as("never", MINUTE, fill).await.unwrap(), value);
         always.set("text", "text", MINUTE).await.unwrap();
         assert!(matches!(never.get_as::<u8>("text").await, Err(Error::Unreadable { .. })));
+    });
+}
+
+/// A cache and a store, each a node, and a client of each.
+fn with_tiers(test: impl AsyncFn(Client, Client)) {
+    let (cache, store) = (Node::cache(), Node::store());
+    let client = |node: &Node| Client::builder().node(node.address().to_string()).build().unwrap();
+    run(test(client(&cache), client(&store)));
+}
+
+#[test]
+fn a_store_is_read_through_a_cache_and_written_through_it() {
+    with_tiers(async |cache, store| {
+        let tiers = Tiers::new(cache.clone(), store.clone(), MINUTE);
+        let other = tiers.clone().with_copies(1 << 20, MINUTE);
+        assert_eq!(tiers.get("k").await.unwrap(), None);
+        assert_eq!(cache.get("k").await.unwrap(), None);
+        tiers.set("k", Value::with_flags(b"first", 7), Expiry::Never).await.unwrap();
+        assert_eq!(other.get("k").await.unwrap().unwrap(), "first");
+        let kept = cache.get("k").await.unwrap().unwrap();
+        assert_eq!((&kept.value[..], kept.flags), (&b"first"[..], 7));
+        // The cache answers for the store, and the copy for the cache.
+        store.set("k", "behind the cache", Expiry::Never).await.unwrap();
+        assert_eq!(tiers.get("k").await.unwrap().unwrap(), "first");
+        tiers.set("k", "second", Expiry::Never).await.unwrap();
+        assert_eq!(tiers.get("k").await.unwrap().unwrap(), "second");
+        assert_eq!(other.get("k").await.unwrap().unwrap(), "first");
+        // Whose own writes are seen at once.
+        other.set("k", "third", Expiry::Never).await.unwrap();
+        assert_eq!(other.get("k").await.unwrap().unwrap(), "third");
+        assert!(other.delete("k").await.unwrap());
+        assert_eq!((other.get("k").await.unwrap(), tiers.get("k").await.unwrap()), (None, None));
+        assert!(!tiers.delete("k").await.unwrap());
+        tiers.set_as("k", &vec![1, 2], Expiry::Never).await.unwrap();
+        assert_eq!(other.get_as::<Vec<u8>>("k").await.unwrap(), Some(vec![1, 2]));
+    });
+}
+
+#[test]
+fn the_cache_keeps_nothing_for_longer_than_the_store() {
+    with_tiers(async |cache, store| {
+        let tiers = Tiers::new(cache.clone(), store, Duration::from_hours(1));
+        tiers.set("k", "v", Duration::from_secs(1)).await.unwrap();
+        tiers.get("k").await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while cache.get("k").await.unwrap().is_some() {
+            assert!(Instant::now() < deadline, "the cache keeps it");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+}
+
+#[test]
+fn without_its_cache_a_store_is_read_and_written_all_the_same() {
+    with_tiers(async |_, store| {
+        let gone = Client::builder().node("127.0.0.1:1").build().unwrap();
+        let tiers = Tiers::new(gone, store, MINUTE);
+        tiers.set("k", "v", Expiry::Never).await.unwrap();
+        assert_eq!(tiers.get("k").await.unwrap().unwrap(), "v");
+        assert!(tiers.delete("k").await.unwrap());
+        assert_eq!(tiers.get("k").await.unwrap(), None);
+    });
+    with_tiers(async |cache, _| {
+        let gone = Client::builder().node("127.0.0.1:1").build().unwrap();
+        let tiers = Tiers::new(cache, gone, MINUTE);
+        assert!(matches!(tiers.get("k").await, Err(Error::Unreachable { .. })));
+        assert!(matches!(tiers.set("k", "v", MINUTE).await, Err(Error::Unreachable { .. })));
+    });
+}
+
+#[test]
+fn no_reader_sees_an_older_value_once_a_write_is_done() {
+    with_tiers(async |cache, store| {
+        let tiers = Tiers::new(cache, store, MINUTE).with_copies(1 << 20, MINUTE);
+        let done = Arc::new(AtomicUsize::new(0));
+        tiers.set("k", "0", Expiry::Never).await.unwrap();
+        let mut readers = JoinSet::new();
+        for _ in 0..8 {
+            let (tiers, done) = (tiers.clone(), Arc::clone(&done));
+            readers.spawn(async move {
+                while done.load(Ordering::SeqCst) < 300 {
+                    let least = done.load(Ordering::SeqCst);
+                    let value = tiers.get("k").await.unwrap().unwrap();
+                    let value: usize = std::str::from_utf8(&value).unwrap().parse().unwrap();
+                    assert!(value >= least, "{value} after {least}");
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        for n in 1..=300 {
+            tiers.set("k", &n.to_string(), Expiry::Never).await.unwrap();
+            done.store(n, Ordering::SeqCst);
+        }
+        readers.join_all().await;
     });
 }

@@ -44,6 +44,18 @@ pub(crate) fn found(status: Status, found: Found) -> Result<Option<Item>, Violat
     }
 }
 
+/// Fetches what a cache is to keep no longer than it lives.
+pub(crate) fn source(key: &[u8]) -> Request<'_> {
+    let request = fetch(key, None);
+    Request { wishes: request.wishes.with(Wishes::TTL), ..request }
+}
+
+pub(crate) fn sourced(status: Status, found: Found) -> Result<Option<Filled>, Violation> {
+    let ttl_secs = found.ttl_secs;
+    let item = self::found(status, found)?;
+    Ok(item.map(|Item { value: bytes, flags, .. }| Filled { bytes, flags, ttl_secs }))
+}
+
 /// Fetches an item; if there is none, asks to be the one who fills it within so many seconds, and
 /// if it has no more than `early` seconds left, to be the one who fills it anew.
 pub(crate) fn claim(key: &[u8], lease_secs: u32, early: Option<u32>) -> Request<'_> {
@@ -94,9 +106,9 @@ impl Claim {
 }
 
 pub(crate) fn claimed(status: Status, found: Found) -> Result<Claim, Violation> {
-    let Found { item: Item { value: bytes, flags, cas }, won, taken, stale } = found;
+    let Found { item: Item { value: bytes, flags, cas }, won, taken, stale, .. } = found;
     let is_empty = bytes.is_empty();
-    let value = Filled { bytes, flags };
+    let value = Filled { bytes, flags, ttl_secs: None };
     match (status, won) {
         (Status::Value, true) if stale => Ok(Claim::Replace { cas, stale: value }),
         (Status::Value, true) if is_empty => Ok(Claim::Fill { cas }),

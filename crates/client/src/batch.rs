@@ -7,7 +7,6 @@ use larder_protocol::response::Status;
 use tokio::time::Instant;
 
 use crate::ask::{delete, deleted, fetch, found, store, stored, understand};
-use crate::builder::Options;
 use crate::client::Client;
 use crate::connection::{Found, Request, Ticket};
 use crate::error::{Error, Violation};
@@ -65,7 +64,7 @@ impl Client {
             let part = key.as_ref().map_err(Error::clone).and_then(|key| {
                 let request = Request { key, ..request };
                 self.check(&request)?;
-                let route = Route::new(&nodes, key, options.fails_over())?;
+                let route = Route::new(&nodes, key, self.failover)?;
                 Ok(Part { index, request, route })
             });
             results.push(Err(part.as_ref().err().cloned().unwrap_or(Error::NoNode)));
@@ -78,7 +77,7 @@ impl Client {
             let sent: Vec<_> = shares
                 .iter_mut()
                 .filter(|share| !share.parts.is_empty())
-                .map(|share| (share.pool, share.send(options), std::mem::take(&mut share.parts)))
+                .map(|share| (share.pool, share.send(), std::mem::take(&mut share.parts)))
                 .collect();
             for (pool, ticket, parts) in sent {
                 let answers = match ticket {
@@ -139,8 +138,8 @@ impl<'c> Share<'c> {
         Self { pool, parts: Vec::new() }
     }
 
-    fn send(&self, options: &Options) -> Result<Ticket, Error> {
-        let bounded = |part: &Part<'c>| part.route.bounded(part.request, options.failover_secs);
+    fn send(&self) -> Result<Ticket, Error> {
+        let bounded = |part: &Part<'c>| part.route.bounded(part.request);
         self.pool.send(&self.parts.iter().map(bounded).collect::<Vec<_>>())
     }
 }

@@ -7,6 +7,7 @@ use larder_ring::{BadAddress, Server};
 
 use crate::client::Client;
 use crate::roster::Roster;
+use crate::route::Failover;
 
 /// What every connection needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -15,19 +16,12 @@ pub(crate) struct Options {
     pub(crate) connect_timeout: Duration,
     pub(crate) connections_per_node: usize,
     pub(crate) max_value: usize,
-    /// How long a stand-in keeps what it is given; 0 if nobody stands in.
-    pub(crate) failover_secs: u32,
+    pub(crate) failover: Failover,
     pub(crate) poll_interval: Duration,
     pub(crate) lease_secs: u32,
     pub(crate) fill_wait: Duration,
     /// The shortest typed value that is compressed, in bytes.
     pub(crate) compress_from: usize,
-}
-
-impl Options {
-    pub(crate) fn fails_over(&self) -> bool {
-        self.failover_secs > 0
-    }
 }
 
 /// Makes a [`Client`]: [`Client::builder`].
@@ -50,7 +44,7 @@ impl Builder {
                 connect_timeout: Duration::from_millis(500),
                 connections_per_node: 1,
                 max_value: 16 << 20,
-                failover_secs: 10,
+                failover: Failover::Brief { secs: 10 },
                 poll_interval: Duration::from_secs(5),
                 lease_secs: 30,
                 fill_wait: Duration::from_secs(5),
@@ -114,7 +108,21 @@ impl Builder {
     /// meanwhile. It is what libmemcached does with `MEMCACHED_BEHAVIOR_REMOVE_FAILED_SERVERS`.
     #[must_use]
     pub fn failover(mut self, ttl: Duration) -> Self {
-        self.options.failover_secs = secs(ttl);
+        self.options.failover = match secs(ttl) {
+            0 => Failover::None,
+            secs => Failover::Brief { secs },
+        };
+        self
+    }
+
+    /// The nodes are of one `larder store`, where any node has all items: what is given to another
+    /// than usual is kept for as long as it is to be. In place of [`failover`](Self::failover).
+    ///
+    /// A set or a delete whose outcome is unknown is not done again: it might undo what another
+    /// client wrote in between.
+    #[must_use]
+    pub fn durable(mut self) -> Self {
+        self.options.failover = Failover::Lasting;
         self
     }
 

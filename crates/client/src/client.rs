@@ -19,7 +19,7 @@ use crate::flights::Flights;
 use crate::item::{Item, Value};
 use crate::long_key;
 use crate::roster::Roster;
-use crate::route::Route;
+use crate::route::{Failover, Route};
 
 /// A client of one cache. Clones share its connections.
 ///
@@ -33,6 +33,7 @@ use crate::route::Route;
 pub struct Client {
     pub(crate) roster: Arc<Roster>,
     pub(crate) flights: Arc<Flights>,
+    pub(crate) failover: Failover,
 }
 
 /// How a [`Client::cas`] went.
@@ -53,7 +54,8 @@ impl Client {
     }
 
     pub(crate) fn new(roster: Roster) -> Self {
-        Self { roster: Arc::new(roster), flights: Arc::default() }
+        let failover = roster.options.failover;
+        Self { roster: Arc::new(roster), flights: Arc::default(), failover }
     }
 
     /// The nodes there are now, each as `host:port`. Of a cluster that is to be discovered it waits
@@ -218,10 +220,10 @@ impl Client {
         let options = &self.roster.options;
         let deadline = Instant::now() + options.timeout;
         let nodes = self.roster.nodes(deadline).await?;
-        let mut route = Route::new(&nodes, request.key, options.fails_over())?;
+        let mut route = Route::new(&nodes, request.key, self.failover)?;
         loop {
             let pool = route.pool()?;
-            let answers = match pool.send(&[route.bounded(request, options.failover_secs)]) {
+            let answers = match pool.send(&[route.bounded(request)]) {
                 Ok(ticket) => ticket.redeem(deadline, options.timeout).await,
                 Err(error) => Err(error),
             };

@@ -32,10 +32,10 @@ pub(crate) fn encode<T: Serialize + ?Sized>(value: &T, options: &Options) -> Res
     if plain.len() >= options.compress_from {
         let compressed = compress_prepend_size(&plain);
         if compressed.len() < plain.len() {
-            return Ok(Filled { bytes: compressed.into(), flags: LZ4 });
+            return Ok(Filled { bytes: compressed.into(), flags: LZ4, ttl_secs: None });
         }
     }
-    Ok(Filled { bytes: plain.into(), flags: PLAIN })
+    Ok(Filled { bytes: plain.into(), flags: PLAIN, ttl_secs: None })
 }
 
 /// Decodes a value that has these flags.

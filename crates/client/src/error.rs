@@ -90,7 +90,12 @@ pub enum Error {
 impl Error {
     /// Whether the request may have been carried out all the same, or be carried out yet.
     pub fn outcome_unknown(&self) -> bool {
-        matches!(self, Self::TimedOut { .. } | Self::Disconnected { .. } | Self::Violation { .. })
+        match self {
+            Self::TimedOut { .. } | Self::Disconnected { .. } | Self::Violation { .. } => true,
+            // As a node says it that has asked another.
+            Self::Server { said, .. } => said.starts_with("SERVER_ERROR outcome unknown"),
+            _ => false,
+        }
     }
 }
 

@@ -43,6 +43,18 @@ impl Expiry {
 }
 
 impl Expiry {
+    /// No more than so many seconds from now.
+    pub(crate) fn within(self, secs: Option<u32>) -> Self {
+        let Some(bound) = secs.map(|secs| Duration::from_secs(secs.into())) else { return self };
+        match self {
+            Self::Never => Self::After(bound),
+            Self::After(after) => Self::After(after.min(bound)),
+            Self::At(at) => {
+                Self::At(SystemTime::now().checked_add(bound).map_or(at, |bound| at.min(bound)))
+            }
+        }
+    }
+
     /// Sooner by this part, from 0 to 1, if it is a duration.
     pub(crate) fn spread(self, part: f64) -> Self {
         match self {
@@ -161,6 +173,10 @@ mod tests {
         assert_eq!([9, 10, 20, 50, 3600].map(early), [None, Some(1), Some(2), Some(5), Some(5)]);
         assert_eq!(Expiry::At(UNIX_EPOCH + Duration::from_secs(20)).early(UNIX_EPOCH), Some(2));
         assert_eq!(Expiry::Never.early(UNIX_EPOCH), None);
+        assert_eq!(minute.within(Some(7)), Expiry::After(Duration::from_secs(7)));
+        assert_eq!((minute.within(Some(61)), minute.within(None)), (minute, minute));
+        assert_eq!(Expiry::Never.within(Some(60)), minute);
+        assert_eq!(Expiry::At(UNIX_EPOCH).within(Some(1)), Expiry::At(UNIX_EPOCH));
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Client {
     {
         let fill = async move {
             let made = fill().await.map_err(failed)?;
-            Ok(Some(Filled { bytes: made.into(), flags: 0 }))
+            Ok(Some(Filled { bytes: made.into(), ..Filled::default() }))
         };
         let filled = self.share_fill(key.as_ref(), expiry.into(), Box::pin(fill)).await?;
         Ok(filled.map(|filled| filled.bytes).unwrap_or_default())
@@ -96,9 +96,9 @@ impl Client {
             Err(broken) => Err(failed(io::Error::other(format!("the fill ended: {broken}")))),
         };
         let is_kept = match (&made, claim.cas()) {
-            (Ok(Some(Filled { bytes, flags })), Some(cas)) => {
+            (Ok(Some(Filled { bytes, flags, ttl_secs })), Some(cas)) => {
                 let value = Value::with_flags(bytes, *flags);
-                let expiry = expiry.spread(rand::random_range(0.0..SPREAD));
+                let expiry = expiry.within(*ttl_secs).spread(rand::random_range(0.0..SPREAD));
                 let request = store(key, larder_protocol::Mode::Set, value, expiry, Some(cas));
                 self.ask_as_is(request, compared).await.is_ok()
             }

@@ -15,6 +15,8 @@ use crate::error::Error;
 pub(crate) struct Filled {
     pub(crate) bytes: Bytes,
     pub(crate) flags: u32,
+    /// How long it lives where it comes from, if not for ever.
+    pub(crate) ttl_secs: Option<u32>,
 }
 
 /// What all get who asked; `None` if there is nothing where values come from.

@@ -36,6 +36,7 @@
 //! - `batch`: the same on many keys, each node asked at once
 //! - `fill`, `flights`: a missing value is made once, in this process and in all
 //! - `typed`, `encoding`: values of any type; how they lie in the cache
+//! - `tiers`, `local`: a cache before a store, and copies in this process
 //! - `long_key`: keys that are longer than servers take
 //! - `builder`: which nodes, which limits
 //! - `item`: what is stored and what is found
@@ -61,11 +62,13 @@ mod fill;
 mod flights;
 mod health;
 mod item;
+mod local;
 mod long_key;
 mod nodes;
 mod pool;
 mod roster;
 mod route;
+mod tiers;
 mod typed;
 
 #[cfg(test)]
@@ -79,3 +82,4 @@ pub use item::{Item, Value};
 pub use larder_protocol::encode::Refused;
 pub use larder_protocol::response::Desync;
 pub use larder_ring::{BadAddress, Server};
+pub use tiers::Tiers;

@@ -23,15 +23,27 @@ pub(crate) struct Route<'n> {
     at: usize,
     /// Whether it was sent to the node it is at before.
     repeated: bool,
+    failover: Failover,
+}
+
+/// What nodes do for one that is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failover {
+    /// Nothing.
+    None,
+    /// The next keeps what it is given for so many seconds at most.
+    Brief { secs: u32 },
+    /// Any of them has all items, and keeps them.
+    Lasting,
 }
 
 impl<'n> Route<'n> {
     /// The way of a request for `key`. If no node that may have it seems to be up, its owner is
     /// asked.
-    pub(crate) fn new(nodes: &'n Nodes, key: &[u8], failover: bool) -> Result<Self, Error> {
+    pub(crate) fn new(nodes: &'n Nodes, key: &[u8], failover: Failover) -> Result<Self, Error> {
         let mut candidates = [0; MAX_CANDIDATES];
         let mut len = 0;
-        let most = if failover { MAX_CANDIDATES } else { 1 };
+        let most = if failover == Failover::None { 1 } else { MAX_CANDIDATES };
         for (place, index) in candidates.iter_mut().zip(nodes.candidates(key).take(most)) {
             *place = index;
             len += 1;
@@ -39,7 +51,7 @@ impl<'n> Route<'n> {
         if len == 0 {
             return Err(Error::NoNode);
         }
-        let mut route = Self { nodes, candidates, len, at: 0, repeated: false };
+        let mut route = Self { nodes, candidates, len, at: 0, repeated: false, failover };
         if len > 1 && !route.advance_to(0) {
             route.at = 0;
         }
@@ -56,10 +68,12 @@ impl<'n> Route<'n> {
         self.nodes.pool(self.index()).ok_or(Error::NoNode)
     }
 
-    /// The request as this node is to be sent it: what a stand-in keeps, it keeps for `secs` at
-    /// most, so that the owner is not contradicted for longer when it is back.
-    pub(crate) fn bounded<'r>(&self, mut request: Request<'r>, secs: u32) -> Request<'r> {
-        if self.at > 0 {
+    /// The request as this node is to be sent it: what a stand-in keeps, it keeps briefly,
+    /// so that the owner is not contradicted for longer when it is back.
+    pub(crate) fn bounded<'r>(&self, mut request: Request<'r>) -> Request<'r> {
+        if let Failover::Brief { secs } = self.failover
+            && self.at > 0
+        {
             let bounded = |exptime| expiry::bounded(exptime, secs, SystemTime::now());
             match &mut request.op {
                 Op::Store(op) => op.exptime = bounded(op.exptime),
@@ -78,7 +92,10 @@ impl<'n> Route<'n> {
 
     /// After `error`: moves on to the node to send the request to now, if it may be sent again.
     pub(crate) fn goes_on(&mut self, error: &Error, op: &Op<'_>) -> bool {
-        let may_be_repeated = self.len > 1 && is_idempotent(op);
+        let may_be_repeated = self.len > 1
+            && is_idempotent(op)
+            // What is there for good is not to be brought back by a second try.
+            && (self.failover != Failover::Lasting || op.reads_only());
         match error {
             // Nothing was sent.
             Error::Unreachable { .. } => self.advance_to(self.at + 1),

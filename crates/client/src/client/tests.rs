@@ -140,7 +140,7 @@ async fn large_values_come_whole() {
 /// Sends a get without waiting for its answer.
 fn send_get(client: &Client, key: &str) -> Ticket {
     let nodes = client.roster.now().unwrap();
-    let route = Route::new(&nodes, key.as_bytes(), false).unwrap();
+    let route = Route::new(&nodes, key.as_bytes(), Failover::None).unwrap();
     route.pool().unwrap().send(&[fetch(key.as_bytes(), None)]).unwrap()
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Found {
     pub(crate) taken: bool,
     /// The item is marked stale (`X`).
     pub(crate) stale: bool,
+    /// The time it has left (`t`), if that was asked for and ends.
+    pub(crate) ttl_secs: Option<u32>,
 }
 
 /// Requests that were sent together, whose opaques are consecutive.
@@ -112,6 +114,7 @@ impl Exchange {
                 Flag::Won => found.won = true,
                 Flag::AlreadyWon => found.taken = true,
                 Flag::Stale => found.stale = true,
+                Flag::Ttl(ttl) => found.ttl_secs = ttl,
                 _ => {}
             }
         }

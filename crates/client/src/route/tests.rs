@@ -1,4 +1,5 @@
 use super::*;
+use crate::builder::Builder;
 use crate::client::Client;
 use crate::fake::{DeadNode, FakeNode, PATIENCE, Peer};
 use std::time::Duration;
@@ -6,9 +7,15 @@ use tokio::join;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
+const BRIEF: Failover = Failover::Brief { secs: 10 };
+
 /// A client of these, and the first `N` keys that the second owns.
 fn client_of<const N: usize>(first: &str, second: &str) -> (Client, [String; N]) {
-    let builder = Client::builder().node(first).node(second);
+    client_as(Client::builder(), first, second)
+}
+
+fn client_as<const N: usize>(builder: Builder, first: &str, second: &str) -> (Client, [String; N]) {
+    let builder = builder.node(first).node(second);
     let client = builder.timeout(PATIENCE).connect_timeout(PATIENCE).build().unwrap();
     let nodes = client.roster.now().unwrap();
     let mut keys = (0..)
@@ -85,7 +92,7 @@ async fn a_node_that_is_back_is_asked_again() {
         async {
             for opaque in 1.. {
                 let nodes = client.roster.now().unwrap();
-                if Route::new(&nodes, key.as_bytes(), true).unwrap().index() == 1 {
+                if Route::new(&nodes, key.as_bytes(), BRIEF).unwrap().index() == 1 {
                     return;
                 }
                 join!(async { client.get(&key).await.unwrap() }, async {
@@ -130,6 +137,36 @@ async fn of_what_may_have_been_done_only_what_may_be_done_twice_is() {
 }
 
 #[tokio::test]
+async fn any_node_of_a_store_keeps_what_it_is_given_and_no_write_is_done_twice() {
+    let (node, dead) = (FakeNode::start().await, DeadNode::start());
+    let durable = Client::builder().durable();
+    let (client, [key]) = client_as(durable.clone(), &node.address(), &dead.address());
+    join!(async { client.set(&key, "v", MINUTE).await.unwrap() }, async {
+        let mut peer = node.accept().await;
+        step(&mut peer, format!("ms {key} 1 T60 O0\r\nv\r\n"), "HD O0\r\n").await;
+    });
+    let (idle, node) = (FakeNode::start().await, FakeNode::start().await);
+    let (client, [key]) = client_as(durable, &idle.address(), &node.address());
+    join!(
+        async {
+            for _ in 0..2 {
+                node.accept().await.expect(&format!("mg {key} v f c O0\r\n")).await;
+            }
+            let mut other = idle.accept().await;
+            step(&mut other, format!("mg {key} v f c O0\r\n"), "EN O0\r\n").await;
+            let mut peer = node.accept().await;
+            peer.expect(&format!("ms {key} 1 O0\r\nv\r\n")).await;
+        },
+        async {
+            // A read may be done again, at the same node first.
+            assert_eq!(client.get(&key).await.unwrap(), None);
+            let error = client.set(&key, "v", crate::Expiry::Never).await.unwrap_err();
+            assert!(matches!(error, Error::Disconnected { .. }), "{error}");
+        }
+    );
+}
+
+#[tokio::test]
 async fn a_node_that_times_out_again_and_again_is_skipped() {
     let (idle, node) = (FakeNode::start().await, FakeNode::start().await);
     let builder = Client::builder().node(idle.address()).node(node.address());
@@ -139,14 +176,14 @@ async fn a_node_that_times_out_again_and_again_is_skipped() {
         .map(|n| n.to_string())
         .find(|key| nodes.candidates(key.as_bytes()).next() == Some(1));
     let key = key.unwrap();
-    let route = || Route::new(&nodes, key.as_bytes(), true).unwrap();
+    let route = || Route::new(&nodes, key.as_bytes(), BRIEF).unwrap();
     for _ in 0..3 {
         assert_eq!(route().index(), 1);
         let error = client.get(&key).await.unwrap_err();
         assert!(matches!(error, Error::TimedOut { .. }), "{error}");
     }
     assert_eq!(route().index(), 0);
-    assert_eq!(Route::new(&nodes, key.as_bytes(), false).unwrap().index(), 1);
+    assert_eq!(Route::new(&nodes, key.as_bytes(), Failover::None).unwrap().index(), 1);
 }
 
 #[test]
