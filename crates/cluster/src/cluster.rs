@@ -156,8 +156,8 @@ impl<E: Engine> Cluster<E> {
             let ip = self.shared.resolved.get(&member.client_address);
             Some(Endpoint { host, ip, port })
         };
-        let owners = view.members.iter().filter(|member| member.stage == Stage::Serving);
-        Discovery { version: view.version, nodes: owners.filter_map(endpoint).collect() }
+        let nodes = view.to_be_asked().filter_map(endpoint).collect();
+        Discovery { version: view.version, nodes }
     }
 
     /// Counters begin again at 0.

@@ -14,6 +14,8 @@ pub struct View {
     pub version: u32,
     /// In the order of their names, those behind that own nothing. This node is among them.
     pub members: Vec<Arc<Member>>,
+    /// How many of the members own keys, or would if they had weight.
+    owners: usize,
     ring: Ring,
 }
 
@@ -24,9 +26,16 @@ impl View {
         // Somebody has to: where all have come just now, these do.
         let owning = if are_any(Stage::Serving) { Stage::Serving } else { Stage::Coming };
         members.sort_by_cached_key(|member| (member.stage != owning, Arc::clone(&member.name)));
-        let owners = members.iter().take_while(|member| member.stage == owning);
-        let ring = Ring::new(owners.map(|member| (&*member.name, member.weight)));
-        Self { version, members, ring }
+        let owners = members.partition_point(|member| member.stage == owning);
+        let serving = members.iter().take(owners);
+        let ring = Ring::new(serving.map(|member| (&*member.name, member.weight)));
+        Self { version, members, owners, ring }
+    }
+
+    /// The members that clients are to ask: those that own keys; all if none does.
+    pub(crate) fn to_be_asked(&self) -> impl Iterator<Item = &Arc<Member>> {
+        let count = if self.owners == 0 { self.members.len() } else { self.owners };
+        self.members.iter().take(count)
     }
 
     /// The member that owns `key`; `None` only if nobody takes any.
@@ -99,6 +108,13 @@ mod tests {
         let (b, d) = (member("b", Stage::Leaving), member("d", Stage::Coming));
         let with = View::new(1, vec![b.clone(), c.clone(), a.clone(), d.clone()]);
         let without = View::new(2, vec![a, c]);
+        let asked = |view: &View| {
+            view.to_be_asked().map(|member| member.name.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!([asked(&with), asked(&without)], [["a", "c"], ["a", "c"]]);
+        // While all have come just now these are asked, and so are those who leave if nobody stays.
+        assert_eq!(asked(&View::new(3, vec![d.clone(), b.clone()])), ["d"]);
+        assert_eq!(asked(&View::new(3, vec![b.clone()])), ["b"]);
         let owner =
             |view: &View, key: &str| view.members[view.owner(key.as_bytes()).unwrap()].name.clone();
         for key in 0..1000 {
