@@ -211,6 +211,13 @@ pub(crate) fn count(key: &[u8], delta: u64, decrement: bool) -> Request<'_> {
     Request { key, op, wishes: Wishes::VALUE }
 }
 
+/// Adds to a number, which begins at 0 with this expiry if it is not there.
+pub(crate) fn count_up(key: &[u8], delta: u64, expiry: Expiry) -> Request<'_> {
+    let vivify = Some(exptime(expiry));
+    let op = Arithmetic { delta, vivify, initial: delta, ..Arithmetic::INCR };
+    Request { key, op: Op::Arithmetic(op), wishes: Wishes::VALUE }
+}
+
 pub(crate) fn counted(status: Status, found: Found) -> Result<Option<u64>, Violation> {
     let Item { value, .. } = found.item;
     match status {

@@ -45,7 +45,8 @@ impl Client {
         self.ask_many(requests, deleted).await
     }
 
-    async fn ask_many<T>(
+    /// Sends requests and reads their answers, in their order.
+    pub(crate) async fn ask_many<T>(
         &self,
         requests: Vec<Request<'_>>,
         read: impl Fn(Status, Found) -> Result<T, Violation>,

@@ -6,6 +6,7 @@ use std::{error, fmt};
 use larder_ring::{BadAddress, Server};
 
 use crate::client::Client;
+use crate::hedge::SOONEST;
 use crate::roster::Roster;
 use crate::route::Failover;
 
@@ -20,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) poll_interval: Duration,
     pub(crate) lease_secs: u32,
     pub(crate) fill_wait: Duration,
+    /// After how long a read is asked of a second node too.
+    pub(crate) hedge_after: Option<Duration>,
     /// The shortest typed value that is compressed, in bytes.
     pub(crate) compress_from: usize,
 }
@@ -48,6 +51,7 @@ impl Builder {
                 poll_interval: Duration::from_secs(5),
                 lease_secs: 30,
                 fill_wait: Duration::from_secs(5),
+                hedge_after: None,
                 compress_from: 2000,
             },
         }
@@ -141,6 +145,19 @@ impl Builder {
     #[must_use]
     pub fn fill_wait(mut self, wait: Duration) -> Self {
         self.options.fill_wait = wait;
+        self
+    }
+
+    /// Asks the next node of the ring too when a `get` has no answer after so long, and takes what comes
+    /// first; a miss counts only if it is the owner's. Default: never.
+    ///
+    /// It is for nodes that serve every key: a store, or cache nodes that are one cluster and have
+    /// copies. A good value is what one read of a hundred takes. No more than one read of twenty is
+    /// asked twice, so that a cluster that is slow as a whole has not twice the load for it. Batches
+    /// are not.
+    #[must_use]
+    pub fn hedge_reads(mut self, after: Duration) -> Self {
+        self.options.hedge_after = Some(after.max(SOONEST));
         self
     }
 

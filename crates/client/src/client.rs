@@ -16,6 +16,7 @@ use crate::connection::{Found, Request};
 use crate::error::{Error, Violation};
 use crate::expiry::Expiry;
 use crate::flights::Flights;
+use crate::hedge::Hedges;
 use crate::item::{Item, Value};
 use crate::long_key;
 use crate::roster::Roster;
@@ -34,6 +35,7 @@ pub struct Client {
     pub(crate) roster: Arc<Roster>,
     pub(crate) flights: Arc<Flights>,
     pub(crate) failover: Failover,
+    pub(crate) hedges: Arc<Hedges>,
 }
 
 /// How a [`Client::cas`] went.
@@ -55,7 +57,8 @@ impl Client {
 
     pub(crate) fn new(roster: Roster) -> Self {
         let failover = roster.options.failover;
-        Self { roster: Arc::new(roster), flights: Arc::default(), failover }
+        let roster = Arc::new(roster);
+        Self { roster, flights: Arc::default(), failover, hedges: Arc::default() }
     }
 
     /// The nodes there are now, each as `host:port`. Of a cluster that is to be discovered it waits
@@ -217,15 +220,14 @@ impl Client {
         request: Request<'_>,
         read: impl FnOnce(Status, Found) -> Result<T, Violation>,
     ) -> Result<T, Error> {
-        let options = &self.roster.options;
-        let deadline = Instant::now() + options.timeout;
+        let deadline = Instant::now() + self.roster.options.timeout;
         let nodes = self.roster.nodes(deadline).await?;
         let mut route = Route::new(&nodes, request.key, self.failover)?;
         loop {
             let pool = route.pool()?;
-            let answers = match pool.send(&[route.bounded(request)]) {
-                Ok(ticket) => ticket.redeem(deadline, options.timeout).await,
-                Err(error) => Err(error),
+            let (pool, answers) = match pool.send(&[route.bounded(request)]) {
+                Ok(ticket) => self.redeem(ticket, request, &route, deadline).await?,
+                Err(error) => (pool, Err(error)),
             };
             if pool.learn(&answers) {
                 self.roster.doubt();

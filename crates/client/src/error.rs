@@ -68,6 +68,11 @@ pub enum Error {
         /// Why, of each that was asked.
         why: Arc<str>,
     },
+    /// The operator: so many counters wait to be written that no more are taken.
+    CountersFull {
+        /// How many wait at most.
+        most: usize,
+    },
     /// The caller: `MessagePack` cannot have such a value.
     Unwritable {
         /// Why.
@@ -120,6 +125,9 @@ impl fmt::Display for Error {
             Self::Violation { node, why } => write!(f, "{node} broke the protocol: {why}"),
             Self::Server { node, said } => write!(f, "{node} says {said}"),
             Self::Undiscovered { why } => write!(f, "the nodes are not known: {why}"),
+            Self::CountersFull { most } => {
+                write!(f, "{most} counters wait to be written already; servers cannot be reached")
+            }
             Self::Unwritable { why } => write!(f, "the value cannot be written: {why}"),
             Self::Unreadable { why } => write!(f, "the value cannot be read: {why}"),
             Self::Fill { source } => write!(f, "the value could not be made: {source}"),

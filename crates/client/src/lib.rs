@@ -37,6 +37,8 @@
 //! - `fill`, `flights`: a missing value is made once, in this process and in all
 //! - `typed`, `encoding`: values of any type; how they lie in the cache
 //! - `tiers`, `local`: a cache before a store, and copies in this process
+//! - `counters`, `sharded`: counting with few writes; counting in several parts
+//! - `hedge`: reads that are asked of a second node when the first takes long
 //! - `long_key`: keys that are longer than servers take
 //! - `builder`: which nodes, which limits
 //! - `item`: what is stored and what is found
@@ -53,6 +55,7 @@ mod batch;
 mod builder;
 mod client;
 mod connection;
+mod counters;
 mod discovery;
 mod encoding;
 mod endpoint;
@@ -61,6 +64,7 @@ mod expiry;
 mod fill;
 mod flights;
 mod health;
+mod hedge;
 mod item;
 mod local;
 mod long_key;
@@ -68,6 +72,7 @@ mod nodes;
 mod pool;
 mod roster;
 mod route;
+mod sharded;
 mod tiers;
 mod typed;
 
@@ -76,10 +81,12 @@ mod fake;
 
 pub use builder::{BuildError, Builder};
 pub use client::{Cas, Client};
+pub use counters::Counters;
 pub use error::{Error, Violation};
 pub use expiry::Expiry;
 pub use item::{Item, Value};
 pub use larder_protocol::encode::Refused;
 pub use larder_protocol::response::Desync;
 pub use larder_ring::{BadAddress, Server};
+pub use sharded::ShardedCounter;
 pub use tiers::Tiers;

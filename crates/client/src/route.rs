@@ -68,6 +68,14 @@ impl<'n> Route<'n> {
         self.nodes.pool(self.index()).ok_or(Error::NoNode)
     }
 
+    /// Another node to ask for `key`: the next one on the ring that seems to be up.
+    pub(crate) fn second(&self, key: &[u8]) -> Option<&'n Arc<Pool>> {
+        let now = Instant::now();
+        let others = self.nodes.candidates(key).filter(|index| *index != self.index());
+        let mut pools = others.filter_map(|index| self.nodes.pool(index));
+        pools.find(|pool| pool.may_be_asked(now))
+    }
+
     /// The request as this node is to be sent it: what a stand-in keeps, it keeps briefly,
     /// so that the owner is not contradicted for longer when it is back.
     pub(crate) fn bounded<'r>(&self, mut request: Request<'r>) -> Request<'r> {
