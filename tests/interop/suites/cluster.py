@@ -25,17 +25,26 @@ class Cluster:
 
 
 def await_all(servers):
-    """Waits until each node knows that each has keys."""
+    """Waits until each node knows that each has keys, and has come for good: until then keys still move."""
     deadline = time.monotonic() + SETTLED_SECS
-    while any(owners(server) != len(servers) for server in servers):
+    while any(serving(server) != len(servers) - 1 or owners(server) != len(servers) for server in servers):
         if time.monotonic() > deadline:
             raise TimeoutError(f"the nodes are not one cluster after {SETTLED_SECS} s")
         time.sleep(0.05)
 
 
-def owners(server):
+def lines_of(server, name):
     lines = server.converse(b"stats cluster\r\n", end=b"END\r\n").decode().splitlines()
-    return sum(":keys_percent " in line and not line.endswith(" 0.00") for line in lines)
+    return [line for line in lines if f":{name} " in line]
+
+
+def serving(server):
+    """How many others serve, as this one knows it."""
+    return sum(line.endswith(" serving") for line in lines_of(server, "state"))
+
+
+def owners(server):
+    return sum(not line.endswith(" 0.00") for line in lines_of(server, "keys_percent"))
 
 
 class ClusterChecks(unittest.TestCase):
