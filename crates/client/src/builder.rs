@@ -16,6 +16,8 @@ pub(crate) struct Options {
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) connections_per_node: usize,
+    /// How many sends of one connection may wait for answers at a time.
+    pub(crate) max_outstanding: usize,
     pub(crate) max_value: usize,
     pub(crate) failover: Failover,
     pub(crate) poll_interval: Duration,
@@ -46,6 +48,7 @@ impl Builder {
                 timeout: Duration::from_secs(1),
                 connect_timeout: Duration::from_millis(500),
                 connections_per_node: 1,
+                max_outstanding: 4096,
                 max_value: 16 << 20,
                 failover: Failover::Brief { secs: 10 },
                 poll_interval: Duration::from_secs(5),
@@ -190,6 +193,14 @@ impl Builder {
     #[must_use]
     pub fn connections_per_node(mut self, connections: usize) -> Self {
         self.options.connections_per_node = connections;
+        self
+    }
+
+    /// How many requests of one connection may wait for answers at a time; further ones fail at once
+    /// ([`Error::Overloaded`](crate::Error::Overloaded)). A batch counts as one. Default: 4096.
+    #[must_use]
+    pub fn max_outstanding(mut self, requests: usize) -> Self {
+        self.options.max_outstanding = requests;
         self
     }
 

@@ -10,11 +10,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use larder_protocol::Op;
-use larder_protocol::encode::{self, Wishes};
+use larder_protocol::encode::{self, Refused, Wishes};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,12 +29,8 @@ mod exchange;
 mod reader;
 
 pub(crate) use drive::connect;
-pub(crate) use exchange::Answer;
 use exchange::Exchange;
-pub(crate) use exchange::Found;
-
-/// How many sends of one connection may wait for answers at a time.
-const MAX_OUTSTANDING: usize = 4096;
+pub(crate) use exchange::{Answer, Expected, Found, Tail};
 
 /// One request.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +52,7 @@ impl Connection {
         let shared = Arc::new(Shared {
             node: Arc::clone(node),
             queue: Mutex::default(),
+            max_outstanding: options.max_outstanding,
             wake: Notify::new(),
             closing: Notify::new(),
         });
@@ -65,15 +64,14 @@ impl Connection {
         self.shared.queue().closed.is_some()
     }
 
+    /// How many sends wait for answers.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.shared.queue().outstanding
+    }
+
     /// Sends requests, in order. Their keys must have been checked.
     pub(crate) fn send(self: &Arc<Self>, requests: &[Request<'_>]) -> Result<Ticket, Error> {
-        let mut queue = self.shared.queue();
-        if let Some(error) = &queue.closed {
-            return Err(error.clone());
-        }
-        if queue.outstanding >= MAX_OUTSTANDING {
-            return Err(Error::Overloaded { node: Arc::clone(&self.shared.node) });
-        }
+        let mut queue = self.queue()?;
         let start = queue.unwritten.len();
         let first_opaque = queue.next_opaque;
         for (request, opaque) in requests.iter().zip(first_opaque..) {
@@ -87,11 +85,52 @@ impl Connection {
         }
         let stores = requests.iter().any(|request| matches!(request.op, Op::Store(_)));
         let (answers, ticket) = oneshot::channel();
-        queue.waiting.push_back(Exchange::new(first_opaque, requests.len(), stores, answers));
-        queue.outstanding += 1;
-        drop(queue);
-        self.shared.wake.notify_one();
+        self.has_queued(
+            queue,
+            Exchange::many(first_opaque, requests.len(), stores, answers),
+            start,
+        );
         Ok(Ticket { answers: ticket, connection: Arc::clone(self) })
+    }
+
+    /// Sends one request as `write` puts it, given its opaque.
+    pub(crate) fn send_one(
+        self: &Arc<Self>,
+        expected: Expected,
+        write: impl FnOnce(&mut Vec<u8>, u64) -> Result<(), Refused>,
+    ) -> Result<Promise, Error> {
+        let mut queue = self.queue()?;
+        let (start, opaque) = (queue.unwritten.len(), queue.next_opaque);
+        // It has written nothing if it refuses.
+        write(&mut queue.unwritten, opaque).map_err(Error::Key)?;
+        queue.next_opaque = opaque + 1;
+        let (answer, promised) = oneshot::channel();
+        self.has_queued(queue, Exchange::one(opaque, expected, answer), start);
+        Ok(Promise { answer: promised, connection: Arc::clone(self) })
+    }
+
+    /// The queue, if it takes one more.
+    fn queue(&self) -> Result<MutexGuard<'_, Queue>, Error> {
+        let queue = self.shared.queue();
+        if let Some(error) = &queue.closed {
+            return Err(error.clone());
+        }
+        if queue.outstanding >= self.shared.max_outstanding {
+            return Err(Error::Overloaded { node: Arc::clone(&self.shared.node) });
+        }
+        Ok(queue)
+    }
+
+    /// Of requests that are put down from `start` on.
+    fn has_queued(&self, mut queue: MutexGuard<'_, Queue>, exchange: Exchange, start: usize) {
+        queue.waiting.push_back(exchange);
+        queue.outstanding += 1;
+        queue.sent += 1;
+        drop(queue);
+        // Else the task has been told, and takes all that is there when it has its turn.
+        if start == 0 {
+            self.shared.wake.notify_one();
+        }
     }
 }
 
@@ -107,6 +146,7 @@ impl Drop for Connection {
 struct Shared {
     node: Arc<str>,
     queue: Mutex<Queue>,
+    max_outstanding: usize,
     /// There is something to write.
     wake: Notify,
     /// There is nothing left to do.
@@ -122,6 +162,8 @@ struct Queue {
     waiting: VecDeque<Exchange>,
     /// How many wait, with those that the task has taken.
     outstanding: usize,
+    /// How many there ever were.
+    sent: u64,
     next_opaque: u64,
     /// Why the connection is closed. Once set it stays; nothing is queued any more.
     closed: Option<Error>,
@@ -131,6 +173,14 @@ impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // Nothing panics between two changes that belong together.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives what is to be written for an empty buffer, and how many sends there were and how many of
+    /// them wait.
+    fn take_unwritten(&self, batch: &mut Vec<u8>) -> (u64, usize) {
+        let mut queue = self.queue();
+        std::mem::swap(batch, &mut queue.unwritten);
+        (queue.sent, queue.outstanding)
     }
 
     /// Closes the connection because of `error`, unless it is closed already. Whoever waits is
@@ -182,6 +232,30 @@ impl Ticket {
                 Err(Error::TimedOut { node: Arc::clone(&shared.node), after: timeout })
             }
         }
+    }
+}
+
+/// The promise of one answer.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    answer: oneshot::Receiver<Answer>,
+    // Which stays open for it, though its node may be one no longer.
+    connection: Arc<Connection>,
+}
+
+impl Promise {
+    /// The node that gives it.
+    pub(crate) fn node(&self) -> Arc<str> {
+        Arc::clone(&self.connection.shared.node)
+    }
+
+    /// Ready with the answer once it is there, or with what has become of the connection.
+    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Answer, Error>> {
+        Pin::new(&mut self.answer).poll(context).map_err(|_| {
+            let shared = &self.connection.shared;
+            let closed = shared.queue().closed.clone();
+            closed.unwrap_or_else(|| shared.disconnected(io::ErrorKind::ConnectionAborted.into()))
+        })
     }
 }
 

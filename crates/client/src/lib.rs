@@ -39,6 +39,8 @@
 //! - `tiers`, `local`: a cache before a store, and copies in this process
 //! - `counters`, `sharded`: counting with few writes; counting in several parts
 //! - `hedge`: reads that are asked of a second node when the first takes long
+//! - `forward`: commands of another's clients, as a proxy has them
+//! - `wording`, `outcome`: how they are put to a node, and what its answers come to
 //! - `long_key`: keys that are longer than servers take
 //! - `builder`: which nodes, which limits
 //! - `item`: what is stored and what is found
@@ -50,6 +52,7 @@
 //! - `route`: who is asked for it when that node does not answer
 //! - `endpoint`, `health`, `pool`: where a node is, whether it is worth asking, its connections
 //! - `connection`: one of them, pipelined
+//! - `report`: how nodes are doing
 mod ask;
 mod batch;
 mod builder;
@@ -63,18 +66,22 @@ mod error;
 mod expiry;
 mod fill;
 mod flights;
+mod forward;
 mod health;
 mod hedge;
 mod item;
 mod local;
 mod long_key;
 mod nodes;
+mod outcome;
 mod pool;
+mod report;
 mod roster;
 mod route;
 mod sharded;
 mod tiers;
 mod typed;
+mod wording;
 
 #[cfg(test)]
 mod fake;
@@ -84,9 +91,11 @@ pub use client::{Cas, Client};
 pub use counters::Counters;
 pub use error::{Error, Violation};
 pub use expiry::Expiry;
+pub use forward::{Flushing, Forwarded};
 pub use item::{Item, Value};
 pub use larder_protocol::encode::Refused;
 pub use larder_protocol::response::Desync;
 pub use larder_ring::{BadAddress, Server};
+pub use report::NodeReport;
 pub use sharded::ShardedCounter;
 pub use tiers::Tiers;

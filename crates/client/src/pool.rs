@@ -1,15 +1,17 @@
 //! A node's connections.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use larder_protocol::encode::Refused;
 use tokio::time::{Instant, timeout};
 
 use crate::builder::Options;
-use crate::connection::{Connection, Request, Ticket, connect};
+use crate::connection::{Connection, Expected, Promise, Request, Ticket, connect};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::health::{Health, Standing};
+use crate::report::NodeReport;
 
 /// The connections to one node, used in turn.
 #[derive(Debug)]
@@ -20,6 +22,9 @@ pub(crate) struct Pool {
     slots: Vec<Mutex<Option<Arc<Connection>>>>,
     turn: AtomicUsize,
     health: Health,
+    /// Requests of [`Client::forward`](crate::Client::forward), and how many of them failed.
+    forwarded: AtomicU64,
+    failed: AtomicU64,
 }
 
 impl Pool {
@@ -27,7 +32,8 @@ impl Pool {
         let slots = (0..options.connections_per_node).map(|_| Mutex::new(None)).collect();
         let node = endpoint.server.to_string().into();
         let (turn, health) = (AtomicUsize::new(0), Health::default());
-        Self { endpoint, node, options, slots, turn, health }
+        let (forwarded, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { endpoint, node, options, slots, turn, health, forwarded, failed }
     }
 
     /// The node's address, as errors show it.
@@ -83,12 +89,54 @@ impl Pool {
     /// Must be called within a tokio runtime, where the connection will live.
     pub(crate) fn send(&self, requests: &[Request<'_>]) -> Result<Ticket, Error> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.over(turn, |connection| connection.send(requests))
+    }
+
+    /// Sends one request over the connection of this lane: what goes over one lane keeps its order.
+    pub(crate) fn send_one(
+        &self,
+        lane: usize,
+        expected: Expected,
+        write: impl Fn(&mut Vec<u8>, u64) -> Result<(), Refused>,
+    ) -> Result<Promise, Error> {
+        self.forwarded.fetch_add(1, Ordering::Relaxed);
+        self.over(lane, |connection| connection.send_one(expected, &write))
+    }
+
+    /// Counts a request that failed for good.
+    pub(crate) fn count_failure(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn over<T>(
+        &self,
+        turn: usize,
+        send: impl Fn(&Arc<Connection>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let slot = self.slots.get(turn % self.slots.len().max(1)).ok_or(Error::NoNode)?;
         let connection = self.connection(slot);
-        match connection.send(requests) {
+        match send(&connection) {
             // It was closed after it was picked: nothing has been sent on it.
-            Err(_) if connection.is_closed() => self.connection(slot).send(requests),
-            sent => sent,
+            Err(_) if connection.is_closed() => send(&self.connection(slot)),
+            went => went,
+        }
+    }
+
+    /// How it is doing.
+    pub(crate) fn report(&self) -> NodeReport {
+        let open = self.slots.iter().filter_map(|slot| {
+            let slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.as_ref().filter(|connection| !connection.is_closed()).map(Arc::clone)
+        });
+        let outstanding: Vec<_> = open.map(|connection| connection.outstanding()).collect();
+        NodeReport {
+            node: Arc::clone(&self.node),
+            weight: self.endpoint.server.weight,
+            is_down: self.is_down(),
+            connections: outstanding.len(),
+            outstanding: outstanding.iter().sum(),
+            requests: self.forwarded.load(Ordering::Relaxed),
+            failures: self.failed.load(Ordering::Relaxed),
         }
     }
 

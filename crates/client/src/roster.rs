@@ -57,10 +57,7 @@ impl Roster {
 
     /// The nodes there are now; waits until some are known.
     pub(crate) async fn nodes(self: &Arc<Self>, deadline: Instant) -> Result<Arc<Nodes>, Error> {
-        if !self.seeds.is_empty() && !self.polling.load(Ordering::Relaxed) {
-            self.poll();
-        }
-        if let Some(nodes) = self.now() {
+        if let Some(nodes) = self.current() {
             return Ok(nodes);
         }
         let mut known = self.known.subscribe();
@@ -74,6 +71,14 @@ impl Roster {
             Known { nodes: Some(nodes), .. } => Ok(Arc::clone(nodes)),
             Known { failure, .. } => Err(failure.clone().unwrap_or(Error::NoNode)),
         }
+    }
+
+    /// The nodes there are now, if any are known; has them asked for if nobody does.
+    pub(crate) fn current(self: &Arc<Self>) -> Option<Arc<Nodes>> {
+        if !self.seeds.is_empty() && !self.polling.load(Ordering::Relaxed) {
+            self.poll();
+        }
+        self.now()
     }
 
     /// The nodes there are now, if any are known.

@@ -58,6 +58,21 @@ impl<'n> Route<'n> {
         Ok(route)
     }
 
+    /// The way of a request that was sent to the node at this place before.
+    pub(crate) fn from(
+        nodes: &'n Nodes,
+        key: &[u8],
+        failover: Failover,
+        at: usize,
+    ) -> Result<Self, Error> {
+        Self::new(nodes, key, failover).map(|route| Self { at, ..route })
+    }
+
+    /// How far it is from the owner.
+    pub(crate) fn at(&self) -> usize {
+        self.at
+    }
+
     /// The index of the node to send to.
     pub(crate) fn index(&self) -> usize {
         self.candidates.get(self.at).copied().unwrap_or_default()
@@ -78,13 +93,21 @@ impl<'n> Route<'n> {
 
     /// The request as this node is to be sent it: what a stand-in keeps, it keeps briefly,
     /// so that the owner is not contradicted for longer when it is back.
-    pub(crate) fn bounded<'r>(&self, mut request: Request<'r>) -> Request<'r> {
+    pub(crate) fn bounded<'r>(&self, request: Request<'r>) -> Request<'r> {
+        Request { op: self.bounded_op(request.op), ..request }
+    }
+
+    /// The same, of the operation alone.
+    pub(crate) fn bounded_op<'r>(&self, mut op: Op<'r>) -> Op<'r> {
         if let Failover::Brief { secs } = self.failover
             && self.at > 0
         {
             let bounded = |exptime| expiry::bounded(exptime, secs, SystemTime::now());
-            match &mut request.op {
-                Op::Store(op) => op.exptime = bounded(op.exptime),
+            match &mut op {
+                Op::Store(op) => {
+                    op.exptime = bounded(op.exptime);
+                    op.vivify = op.vivify.map(bounded);
+                }
                 Op::Fetch(op) => {
                     op.ttl = op.ttl.map(bounded);
                     op.vivify = op.vivify.map(bounded);
@@ -92,10 +115,13 @@ impl<'n> Route<'n> {
                     op.recache = None;
                 }
                 Op::Delete(op) => op.ttl = op.ttl.map(bounded),
-                Op::Arithmetic(_) => {}
+                Op::Arithmetic(op) => {
+                    op.ttl = op.ttl.map(bounded);
+                    op.vivify = op.vivify.map(bounded);
+                }
             }
         }
-        request
+        op
     }
 
     /// After `error`: moves on to the node to send the request to now, if it may be sent again.

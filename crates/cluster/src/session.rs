@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use larder_protocol::{Delete, Interval, Op, Outcome, Seconds};
+use larder_protocol::{Delete, Form, Interval, Op, Outcome, Seconds};
 use larder_server::Session as Served;
 
 use crate::answers::Awaited;
@@ -36,6 +36,7 @@ impl<S, E: Engine> Session<S, E> {
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        form: &Form<'_>,
         landed: Option<S::Landing>,
         lives: Option<Seconds>,
         now: Seconds,
@@ -67,7 +68,7 @@ impl<S, E: Engine> Session<S, E> {
         if !op.reads_only() {
             shared.will_change(&places, key);
         }
-        self.local.execute(key, &op, landed, now, respond).map(Pending::Local)
+        self.local.execute(key, &op, form, landed, now, respond).map(Pending::Local)
     }
 
     /// Goes by the worker's table.
@@ -104,6 +105,7 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        form: &Form<'_>,
         landed: Option<S::Landing>,
         now: Seconds,
         respond: R,
@@ -118,9 +120,12 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
         match route {
             Route::Here(lives) => {
                 if lives.is_none() && self.worker.shared().is_settled_by(self.table.view()) {
-                    return self.local.execute(key, op, landed, now, respond).map(Pending::Local);
+                    return self
+                        .local
+                        .execute(key, op, form, landed, now, respond)
+                        .map(Pending::Local);
                 }
-                self.execute_here(key, op, landed, lives, now, respond)
+                self.execute_here(key, op, form, landed, lives, now, respond)
             }
             Route::Away(courier, lives) => {
                 let counter =

@@ -5,6 +5,7 @@
 //! - `flags`: the command line as written
 //! - `config`: what a command runs on: command line, environment and file, resolved and checked
 //! - `cache`, `store`: an engine and a server, composed
+//! - `proxy`: routes and a server, composed
 //! - `backend`: the engines as a server knows them
 //! - `node`: sockets, limits, user, files and signals of either
 //! - `peers`: where a node of a cluster meets the others
@@ -26,6 +27,7 @@ mod logging;
 mod node;
 mod peers;
 mod program;
+mod proxy;
 mod store;
 mod up;
 

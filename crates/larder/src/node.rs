@@ -27,19 +27,19 @@ pub(crate) use daemon::{is_ready, launch};
 pub(crate) use socket::ANOTHER_PORT;
 pub(crate) use stop::Signals;
 
-use self::stop::Stop;
+use self::stop::{Hangup, Stop};
 use crate::config::{NodeConfig, Note};
 use crate::failure::Failure;
 use crate::logging;
 
 /// A node that can be reached, but does not serve yet.
-#[derive(Debug)]
 pub(crate) struct Node<'c> {
     tier: &'static str,
     config: &'c NodeConfig,
     listeners: Vec<Listener>,
     connections: usize,
     stop: Stop,
+    hangup: Hangup,
 }
 
 impl<'c> Node<'c> {
@@ -80,8 +80,15 @@ impl<'c> Node<'c> {
         if config.lock_memory {
             lock_memory();
         }
-        let stop = signals.watch(config.role.stops_on_eof)?;
-        Ok(Self { tier, config, listeners, connections, stop })
+        let hangup = Hangup::default();
+        let stop = signals.watch(config.role.stops_on_eof, Arc::clone(&hangup))?;
+        Ok(Self { tier, config, listeners, connections, stop, hangup })
+    }
+
+    /// Has SIGHUP do this.
+    pub(crate) fn on_hangup(&self, reread: impl Fn() + Send + Sync + 'static) {
+        // It is said once.
+        self.hangup.set(Box::new(reread)).ok();
     }
 
     /// What `open` gives, which may wait for long; nothing if the node is told to stop before that.

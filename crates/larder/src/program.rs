@@ -6,10 +6,14 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use crate::config::{self, CacheConfig, CtlConfig, Ended, Layered, StoreConfig, UpConfig};
+use crate::config::{
+    self, CacheConfig, CtlConfig, Ended, Layered, ProxyConfig, StoreConfig, UpConfig,
+};
 use crate::failure::Failure;
-use crate::flags::{self, CacheFlags, CtlFlags, StoreAction, StoreFlags, UpFlags, What};
-use crate::{bench, cache, ctl, store, up};
+use crate::flags::{
+    self, CacheFlags, CtlFlags, ProxyFlags, StoreAction, StoreFlags, UpFlags, What,
+};
+use crate::{bench, cache, ctl, proxy, store, up};
 
 const LICENSE: &str = "Larder is licensed under either of the MIT License and the Apache License, \
     Version 2.0, at your choice.\n";
@@ -65,6 +69,22 @@ fn run(mut layered: Layered) -> Result<ExitCode, Failure> {
                 return print(&config.settings(), sources, &notes);
             }
             store::run(&config, &notes).map_err(within)
+        }
+        "proxy" => {
+            let flags = raw::<ProxyFlags>(&layered.matches)?;
+            if flags.node.license {
+                return show(LICENSE);
+            }
+            let (config, notes) = ProxyConfig::resolve(&flags, sources).map_err(within)?;
+            if flags.node.print_config {
+                return print(&config.settings(), sources, &notes);
+            }
+            if flags.check_routes {
+                let table = config.table().map_err(Failure::usage).map_err(within)?;
+                let (pools, routes) = table.count();
+                return show(&format!("good: pools: {pools}; routes: {routes}\n"));
+            }
+            proxy::run(&config, &notes).map_err(within)
         }
         "up" => {
             let flags = raw::<UpFlags>(&layered.matches)?;

@@ -1,6 +1,6 @@
 //! What a server needs of the thing it serves: a cache, a store or a route.
 
-use larder_protocol::{Interval, Landing, Op, Outcome, Seconds};
+use larder_protocol::{Form, Interval, Landing, Op, Outcome, Seconds};
 
 use crate::discovery::Discovery;
 
@@ -78,7 +78,7 @@ pub trait Session: Send + 'static {
     fn expect(&self, _keys: &[&[u8]]) {}
 
     /// Does `op` to `key`, which is 1 to 250 bytes. The front of the value it stores may have
-    /// `landed`.
+    /// `landed`. The answer will look like `form`, and what is not in that need not be known.
     ///
     /// An answer at hand is given to `respond` before this returns `None`; what it borrows is held
     /// under a lock, so `respond` only copies. Else `respond` is dropped, and the answer comes
@@ -87,6 +87,7 @@ pub trait Session: Send + 'static {
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        form: &Form<'_>,
         landed: Option<Self::Landing>,
         now: Seconds,
         respond: R,

@@ -222,7 +222,7 @@ impl<'a, B: Backend> Desk<'a, B> {
         let tally = Tally::of(op, form.shape);
         let (counters, end) = (self.counters, self.outbox.end());
         let landed = self.landing.take();
-        let pending = self.session.execute(key, op, landed, now, |outcome| {
+        let pending = self.session.execute(key, op, form, landed, now, |outcome| {
             counters.count(tally, &outcome);
             failed = outcome.is_failure();
             if SAMPLED {

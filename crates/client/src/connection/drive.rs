@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use larder_protocol::response::{self, Parsed, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Shared;
 use super::exchange::Exchange;
@@ -37,7 +39,7 @@ pub(super) async fn drive(shared: Arc<Shared>, endpoint: Endpoint, options: Opti
         // Both at once: a server may not take more requests before its answers are read.
         tokio::select! {
             ended = read(&shared, from, Reader::new(options.max_value), &mut waiting) => ended,
-            ended = write(&shared, to) => ended,
+            ended = write(&shared, to, options.timeout) => ended,
         }
     };
     tokio::select! {
@@ -91,17 +93,57 @@ pub(crate) async fn connect(node: &Arc<str>, endpoint: &Endpoint) -> Result<TcpS
     }
 }
 
-async fn write(shared: &Shared, mut to: WriteHalf<'_>) -> Ended {
+/// Writes what callers have put down, and sees that none of it waits for longer than `patience`.
+async fn write(shared: &Shared, mut to: WriteHalf<'_>, patience: Duration) -> Ended {
+    let late = || {
+        let late = "a request on it was not answered in time";
+        Err(shared.disconnected(io::Error::new(io::ErrorKind::TimedOut, late)))
+    };
     let mut batch = Vec::new();
+    let mut guard = Guard::default();
+    let mut alarm = pin!(sleep(patience / LOOKS));
     loop {
-        std::mem::swap(&mut batch, &mut shared.queue().unwritten);
-        if batch.is_empty() {
-            shared.wake.notified().await;
+        let (sent, outstanding) = shared.take_unwritten(&mut batch);
+        if !batch.is_empty() {
+            match timeout(patience, to.write_all(&batch)).await {
+                Ok(written) => written.map_err(|error| shared.disconnected(error))?,
+                Err(_) => return late(),
+            }
+            batch.clear();
+            batch.shrink_to(KEPT_BUFFER);
             continue;
         }
-        to.write_all(&batch).await.map_err(|error| shared.disconnected(error))?;
-        batch.clear();
-        batch.shrink_to(KEPT_BUFFER);
+        tokio::select! {
+            biased;
+            () = shared.wake.notified() => {}
+            () = &mut alarm, if outstanding > 0 => {
+                let now = Instant::now();
+                let answered = sent.saturating_sub(u64::try_from(outstanding).unwrap_or(u64::MAX));
+                if guard.finds_late(now, sent, answered, patience) {
+                    return late();
+                }
+                alarm.as_mut().reset(now + patience / LOOKS);
+            }
+        }
+    }
+}
+
+/// How often it is looked, while a request may wait, whether one waits too long.
+const LOOKS: u32 = 8;
+
+/// When how many requests had been sent.
+#[derive(Debug, Default)]
+struct Guard(VecDeque<(Instant, u64)>);
+
+impl Guard {
+    /// Whether one of those is not answered that were sent so long ago.
+    fn finds_late(&mut self, now: Instant, sent: u64, answered: u64, patience: Duration) -> bool {
+        while self.0.pop_front_if(|(_, sent)| *sent <= answered).is_some() {}
+        if self.0.front().is_some_and(|(at, _)| now.duration_since(*at) >= patience) {
+            return true;
+        }
+        self.0.push_back((now, sent));
+        false
     }
 }
 

@@ -9,7 +9,7 @@ fn digest(pieces: &[&[u8]]) -> (Vec<Option<Vec<Answer>>>, Option<Violation>) {
     let mut queued = VecDeque::new();
     for first_opaque in [0, 2, 4] {
         let (reply, ticket) = oneshot::channel();
-        queued.push_back(Exchange::new(first_opaque, 2, false, reply));
+        queued.push_back(Exchange::many(first_opaque, 2, false, reply));
         tickets.push(ticket);
     }
     let mut reader = Reader::new(40_000);

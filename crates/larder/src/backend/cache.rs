@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use larder_cache::{Cache, HandOver, Options, Runway, Walk};
 use larder_cluster::Engine;
-use larder_protocol::{Item, Op, Outcome, Seconds};
+use larder_protocol::{Form, Item, Op, Outcome, Seconds};
 use larder_server::{Backend, Session, StatsGroup};
 
 use super::engine;
@@ -58,6 +58,7 @@ impl Session for CacheSession {
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        _form: &Form<'_>,
         landed: Option<Runway>,
         now: Seconds,
         respond: R,

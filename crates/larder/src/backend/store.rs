@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt::Display;
 use std::sync::Arc;
 
-use larder_protocol::{Interval, Op, Outcome, Seconds};
+use larder_protocol::{Form, Interval, Op, Outcome, Seconds};
 use larder_server::{Backend, Session, StatsGroup};
 use larder_store::{Condition, Pending, Store};
 
@@ -35,6 +35,7 @@ impl Session for StoreSession {
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        _form: &Form<'_>,
         _landed: Option<Infallible>,
         now: Seconds,
         respond: R,

@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args, Command};
 
-use super::{CacheFlags, CtlFlags, StoreFlags, UpFlags, value};
+use super::{CacheFlags, CtlFlags, ProxyFlags, StoreFlags, UpFlags, value};
 use crate::bench;
 
 /// Version, and the protocol's in the form that tools look for.
@@ -14,11 +14,12 @@ const SOURCES: &str = "Every option may also be set in the environment (--memory
     like the command. The command line comes first, then the environment, then the file.";
 
 /// Options that are about one run, and so are taken from the command line alone.
-pub(crate) const INTERNAL: [&str; 7] = [
+pub(crate) const INTERNAL: [&str; 8] = [
     "help",
     "version",
     "license",
     "print-config",
+    "check-routes",
     "detached",
     "announce-ready",
     "stop-on-stdin-eof",
@@ -56,6 +57,11 @@ pub(crate) fn command() -> Command {
     let store = ["disable_cas", "enable_largepages", "napi_ids"]
         .into_iter()
         .fold(store, |store, id| store.mut_arg(id, |arg| arg.short(None)));
+    let proxy = ProxyFlags::augment_args(Command::new("proxy"))
+        .about("Passes keys on to caches and stores, by their beginnings; holds no data")
+        .mut_arg("memory_limit", |arg| {
+            arg.help("Twice the memory for connections' buffers, in megabytes (default: 256)")
+        });
     let up = UpFlags::augment_args(Command::new("up"))
         .about("A local cluster for trying out, until Ctrl-C");
     let ctl = CtlFlags::augment_args(Command::new("ctl"))
@@ -72,7 +78,12 @@ pub(crate) fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
-        .subcommands([finished(cache), of_memcachedb(finished(store)), finished(up)])
+        .subcommands([
+            finished(cache),
+            of_memcachedb(finished(store)),
+            finished(proxy),
+            finished(up),
+        ])
         .subcommand(ctl)
         .subcommand(bench)
 }

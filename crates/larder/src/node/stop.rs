@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -27,6 +28,9 @@ impl fmt::Display for Reason {
         }
     }
 }
+
+/// What SIGHUP has done, once that is known.
+pub(super) type Hangup = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
 
 /// Gives a reason to end, when there is one.
 pub(super) type Stop = UnboundedReceiver<Reason>;
@@ -59,9 +63,9 @@ impl Signals {
         Ok(Self(set))
     }
 
-    /// Takes signals as a server does: SIGHUP is heard and means nothing, any other ends it, and
-    /// once more ends it at once.
-    pub(super) fn watch(self, until_input_ends: bool) -> Result<Stop, Failure> {
+    /// Takes signals as a server does: SIGHUP has `hangup` done, if there is anything, any other ends
+    /// it, and once more ends it at once.
+    pub(super) fn watch(self, until_input_ends: bool, hangup: Hangup) -> Result<Stop, Failure> {
         let (sender, stop) = unbounded_channel();
         if until_input_ends {
             let sender = sender.clone();
@@ -70,7 +74,10 @@ impl Signals {
         spawn("signals", move || {
             let mut asked = false;
             self.each(|signal| match signal {
-                Signal::SIGHUP => info!("SIGHUP: there is nothing to read anew; ignored"),
+                Signal::SIGHUP => match hangup.get() {
+                    Some(reread) => reread(),
+                    None => info!("SIGHUP: there is nothing to read anew; ignored"),
+                },
                 signal if asked => {
                     info!("{signal} again: ending without waiting for connections");
                     std::process::exit(128 + signal as i32);

@@ -33,6 +33,8 @@ pub fn meta(
         number(out, op.value.len());
     }
     flag_if(out, b'b', base64);
+    // Flags act and report in their order.
+    flag_if(out, b't', wishes.only(known).has(Wishes::TTL_BEFORE));
     match op {
         Op::Fetch(op) => fetch_flags(out, op),
         Op::Store(op) => store_flags(out, op),

@@ -23,7 +23,7 @@ fn fetches_as_meta() {
     assert_eq!(meta_text(b"k", Op::Fetch(Fetch::GET), Wishes::NONE, None), "mg k\r\n");
     assert_eq!(
         meta_text(b"k", Op::Fetch(Fetch::GET), all, Some(7)),
-        "mg k v f c t s k h l q O7\r\n"
+        "mg k t v f c t s k h l q O7\r\n"
     );
     let full = Fetch {
         ttl: Some(Exptime(30)),
@@ -41,6 +41,9 @@ fn fetches_as_meta() {
     );
     let ttl_first = Fetch { ttl_before_recache: true, ..full };
     assert!(meta_text(b"k", Op::Fetch(ttl_first), Wishes::NONE, None).contains(" T30 R9 "));
+    let touch = Op::Fetch(Fetch { ttl: Some(Exptime(30)), ..Fetch::GET });
+    assert_eq!(meta_text(b"k", touch, Wishes::TTL, None), "mg k T30 t\r\n");
+    assert_eq!(meta_text(b"k", touch, Wishes::TTL_BEFORE, None), "mg k t T30\r\n");
 }
 
 #[test]

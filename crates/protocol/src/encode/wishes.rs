@@ -25,21 +25,33 @@ impl Wishes {
     pub const IDLE: Self = Self(1 << 7);
     /// No answer at all if it went the usual way (`q`): a miss for a fetch, success for the rest.
     pub const QUIET: Self = Self(1 << 8);
+    /// The time it had left to live before the command gave it another (`t` before `T` and `N`).
+    pub const TTL_BEFORE: Self = Self(1 << 9);
 
     /// What `mg` can answer.
-    pub(super) const OF_FETCH: Self = Self((1 << 9) - 1);
+    pub(super) const OF_FETCH: Self = Self((1 << 10) - 1);
     /// What `ms` can answer.
     pub(super) const OF_STORE: Self = Self::CAS.with(Self::SIZE).with(Self::KEY).with(Self::QUIET);
     /// What `md` can answer.
     pub(super) const OF_DELETE: Self = Self::KEY.with(Self::QUIET);
     /// What `ma` can answer.
-    pub(super) const OF_ARITHMETIC: Self =
-        Self::VALUE.with(Self::CAS).with(Self::TTL).with(Self::KEY).with(Self::QUIET);
+    pub(super) const OF_ARITHMETIC: Self = Self::VALUE
+        .with(Self::CAS)
+        .with(Self::TTL)
+        .with(Self::KEY)
+        .with(Self::QUIET)
+        .with(Self::TTL_BEFORE);
 
     /// These wishes and those of `other`.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// These wishes but those of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether every wish of `other` is among these.
@@ -52,7 +64,7 @@ impl Wishes {
         Self(self.0 & other.0)
     }
 
-    /// Their letters.
+    /// The letters of those that stand behind all else.
     pub(super) fn letters(self) -> impl Iterator<Item = u8> {
         LETTERS.iter().filter(move |(wish, _)| self.has(*wish)).map(|(_, letter)| *letter)
     }

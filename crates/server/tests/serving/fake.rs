@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use larder_protocol::{Hit, Op, Outcome, Seconds, Store, Value};
+use larder_protocol::{Form, Hit, Op, Outcome, Seconds, Store, Value};
 use larder_server::{Backend, Discovery, Listener, Session, Settings, StatsGroup, run};
 use tokio::sync::oneshot;
 
@@ -52,6 +52,7 @@ impl Session for FakeSession {
         &mut self,
         key: &[u8],
         op: &Op<'_>,
+        _form: &Form<'_>,
         _landed: Option<Infallible>,
         now: Seconds,
         respond: R,
