@@ -35,8 +35,7 @@ impl<S, E: Engine> Session<S, E> {
     fn execute_here<R>(
         &mut self,
         key: &[u8],
-        op: &Op<'_>,
-        form: &Form<'_>,
+        (op, form): (&Op<'_>, &Form<'_>),
         landed: Option<S::Landing>,
         lives: Option<Seconds>,
         now: Seconds,
@@ -125,7 +124,7 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
                         .execute(key, op, form, landed, now, respond)
                         .map(Pending::Local);
                 }
-                self.execute_here(key, op, form, landed, lives, now, respond)
+                self.execute_here(key, (op, form), landed, lives, now, respond)
             }
             Route::Away(courier, lives) => {
                 let counter =
