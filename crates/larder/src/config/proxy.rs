@@ -44,7 +44,7 @@ impl ProxyConfig {
         sources: &mut Sources,
     ) -> Result<(Self, Vec<Note>), Failure> {
         let memory = flags.node.memory_limit.unwrap_or(MEMORY_MB);
-        let (node, notes) = NodeConfig::resolve(&flags.node, sources, PORT, memory)?;
+        let (server, hints) = NodeConfig::resolve(&flags.node, sources, PORT, memory)?;
         let defaults = Limits::default();
         let millis = |given: Option<u64>, default| given.map_or(default, Duration::from_millis);
         let limits = Limits {
@@ -87,7 +87,7 @@ impl ProxyConfig {
                 "--check-routes: there is no file to check; add --routes FILE",
             ));
         }
-        Ok((Self { node, routes, limits }, notes))
+        Ok((Self { node: server, routes, limits }, hints))
     }
 
     /// The table as it is now.

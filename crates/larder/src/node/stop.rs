@@ -74,10 +74,13 @@ impl Signals {
         spawn("signals", move || {
             let mut asked = false;
             self.each(|signal| match signal {
-                Signal::SIGHUP => match hangup.get() {
-                    Some(reread) => reread(),
-                    None => info!("SIGHUP: there is nothing to read anew; ignored"),
-                },
+                Signal::SIGHUP => {
+                    if let Some(reread) = hangup.get() {
+                        reread();
+                    } else {
+                        info!("SIGHUP: there is nothing to read anew; ignored");
+                    }
+                }
                 signal if asked => {
                     info!("{signal} again: ending without waiting for connections");
                     std::process::exit(128 + signal as i32);
