@@ -33,10 +33,7 @@ impl Nodes {
 
     /// The indices of the nodes to ask for `key`: its owner, then those that stand in for it.
     pub(crate) fn candidates(&self, key: &[u8]) -> impl Iterator<Item = usize> {
-        // Of one alone it need not be worked out where the key is on the ring.
-        let alone = (self.pools.len() == 1).then_some(0);
-        let others = if alone.is_some() { None } else { Some(self.ring.candidates(key)) };
-        alone.into_iter().chain(others.into_iter().flatten())
+        self.ring.candidates(key)
     }
 
     /// The node at this index.

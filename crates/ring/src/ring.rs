@@ -66,7 +66,11 @@ impl Ring {
     /// at most [`MAX_CANDIDATES`].
     #[inline]
     pub fn candidates(&self, key: &[u8]) -> impl Iterator<Item = usize> {
-        let start = self.points.get(&Key(key)).map_or(0, |point| point.index as usize * self.width);
+        let start = match self.width {
+            // One node alone has all keys, wherever they are.
+            0 | 1 => 0,
+            width => self.points.get(&Key(key)).map_or(0, |point| point.index as usize * width),
+        };
         let list = self.candidates.get(start..start + self.width).unwrap_or_default();
         list.iter().map(|node| *node as usize)
     }
