@@ -246,33 +246,21 @@ impl Asked {
 /// An operation and the value that it stores.
 fn parted(op: &Op<'_>) -> (Op<'static>, Box<[u8]>) {
     match *op {
-        Op::Store(Store {
-            mode,
-            landed,
-            value,
-            client_flags,
-            exptime,
-            compare,
-            invalidate,
-            new_cas,
-            vivify,
-            binary_key,
-            max_len,
-        }) => {
-            let store = Store {
-                mode,
-                landed,
+        Op::Store(store) => {
+            let of_none = Store {
+                mode: store.mode,
+                landed: store.landed,
                 value: &[],
-                client_flags,
-                exptime,
-                compare,
-                invalidate,
-                new_cas,
-                vivify,
-                binary_key,
-                max_len,
+                client_flags: store.client_flags,
+                exptime: store.exptime,
+                compare: store.compare,
+                invalidate: store.invalidate,
+                new_cas: store.new_cas,
+                vivify: store.vivify,
+                binary_key: store.binary_key,
+                max_len: store.max_len,
             };
-            (Op::Store(store), value.into())
+            (Op::Store(of_none), store.value.into())
         }
         Op::Fetch(fetch) => (Op::Fetch(fetch), Box::default()),
         Op::Delete(delete) => (Op::Delete(delete), Box::default()),

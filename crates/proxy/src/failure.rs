@@ -48,7 +48,7 @@ pub(crate) fn told(pool: &str, error: &Error) -> &'static str {
 }
 
 /// The same text for as long as the process lives: there are few, each of which is kept once.
-pub(crate) fn kept(text: String) -> &'static str {
+fn kept(text: String) -> &'static str {
     static KEPT: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
     let mut kept = KEPT.lock();
     let kept = kept.get_or_insert_default();

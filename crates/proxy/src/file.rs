@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use larder_client::Server;
@@ -76,7 +77,7 @@ pub fn read(text: &str, limits: Limits) -> Result<Table, BadTable> {
     for (name, pool) in &written.pools {
         let here = |why| bad(name.span().start, why);
         let settings = settings(name.get_ref(), pool, limits)
-            .map_err(|(at, why)| at.map_or_else(|| here(why.clone()), |at| bad(at, why.clone())))?;
+            .map_err(|(at, why)| bad(at.unwrap_or(name.span().start), why))?;
         settings.check().map_err(|why| here(format!("pool {}: {why}", name.get_ref())))?;
         if !written.routes.iter().any(|route| route.pool.get_ref() == name.get_ref()) {
             return Err(here(format!(
@@ -150,23 +151,32 @@ fn settings(
         let why = "a store's nodes keep what they are given: take gutter-ttl out";
         return Err((Some(ttl.span().start), why.to_owned()));
     }
-    let within = |what: &str, value: &Option<Spanned<u64>>, least, most, default: u64| match value {
-        None => Ok(default),
-        Some(value) if (least..=most).contains(value.get_ref()) => Ok(*value.get_ref()),
-        Some(value) => {
-            let why = format!("{what} {}: want {least} to {most}", value.get_ref());
-            Err((Some(value.span().start), why))
-        }
-    };
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    let timeout = within("timeout", &pool.timeout, 1, 60_000, millis(limits.timeout))?;
+    let timeout =
+        within("timeout", pool.timeout.as_ref(), Limits::TIMEOUT_MS, millis(limits.timeout))?;
     let connect = millis(limits.connect_timeout);
-    let connect = within("connect-timeout", &pool.connect_timeout, 1, 60_000, connect)?;
-    let connections = within("connections", &pool.connections, 1, 64, wide(limits.connections))?;
-    let gutter = within("gutter-ttl", &pool.gutter_ttl, 0, 3600, limits.gutter_ttl.into())?;
-    let most = within("max-waiting", &pool.max_waiting, 1, 1 << 20, wide(limits.max_waiting))?;
+    let connect =
+        within("connect-timeout", pool.connect_timeout.as_ref(), Limits::TIMEOUT_MS, connect)?;
+    let connections = within(
+        "connections",
+        pool.connections.as_ref(),
+        Limits::CONNECTIONS,
+        wide(limits.connections),
+    )?;
+    let gutter = within(
+        "gutter-ttl",
+        pool.gutter_ttl.as_ref(),
+        Limits::GUTTER_TTL,
+        limits.gutter_ttl.into(),
+    )?;
+    let most = within(
+        "max-waiting",
+        pool.max_waiting.as_ref(),
+        Limits::MAX_WAITING,
+        wide(limits.max_waiting),
+    )?;
     let limits = Limits {
         timeout: Duration::from_millis(timeout),
         connect_timeout: Duration::from_millis(connect),
@@ -175,6 +185,24 @@ fn settings(
         max_waiting: size(most),
     };
     Ok(PoolSettings { name: name.to_owned(), tier: pool.tier, nodes, discover, limits })
+}
+
+/// What a pool says of a limit, if it may be, or the default.
+fn within(
+    what: &str,
+    value: Option<&Spanned<u64>>,
+    range: RangeInclusive<u64>,
+    default: u64,
+) -> Result<u64, (Option<usize>, String)> {
+    match value {
+        None => Ok(default),
+        Some(value) if range.contains(value.get_ref()) => Ok(*value.get_ref()),
+        Some(value) => {
+            let (least, most) = range.into_inner();
+            let why = format!("{what} {}: want {least} to {most}", value.get_ref());
+            Err((Some(value.span().start), why))
+        }
+    }
 }
 
 /// Each `host:port`, and where that has a meaning ` weight <number>` behind it.

@@ -1,11 +1,11 @@
 //! The nodes of one pool, and a worker's connections to them.
 
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use larder_client::{BuildError, Client, Server};
 use larder_protocol::Seconds;
-
-use crate::failure;
 
 /// What the nodes of a pool are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -41,6 +41,17 @@ pub struct Limits {
     pub gutter_ttl: Seconds,
     /// Requests that may wait for an answer on one connection. Default: 16384.
     pub max_waiting: usize,
+}
+
+impl Limits {
+    /// What a timeout of a request or of connecting may be, in milliseconds.
+    pub const TIMEOUT_MS: RangeInclusive<u64> = 1..=60_000;
+    /// How many connections there may be.
+    pub const CONNECTIONS: RangeInclusive<u64> = 1..=64;
+    /// What the time at a stand-in may be, in seconds.
+    pub const GUTTER_TTL: RangeInclusive<u64> = 0..=3600;
+    /// How many requests may be allowed to wait.
+    pub const MAX_WAITING: RangeInclusive<u64> = 1..=1 << 20;
 }
 
 impl Default for Limits {
@@ -103,15 +114,15 @@ impl PoolSettings {
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) settings: PoolSettings,
-    /// Its name, for as long as the process lives.
-    pub(crate) name: &'static str,
+    /// Its name, for the errors of this worker's clients.
+    pub(crate) name: Arc<str>,
     pub(crate) client: Client,
 }
 
 impl Pool {
     pub(crate) fn new(settings: &PoolSettings) -> Result<Self, BuildError> {
-        let (client, settings) = (settings.client()?, settings.clone());
-        Ok(Self { name: failure::kept(settings.name.clone()), settings, client })
+        let (client, name) = (settings.client()?, settings.name.as_str().into());
+        Ok(Self { settings: settings.clone(), name, client })
     }
 }
 

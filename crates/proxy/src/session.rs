@@ -48,7 +48,7 @@ impl Served for Session {
             return None;
         };
         let forwarded = pool.client.forward(key, op, form, self.lane, larder_server::now);
-        Some(Pending::One(pool.name, forwarded))
+        Some(Pending::One(Arc::clone(&pool.name), forwarded))
     }
 
     fn refused(&mut self, key: &[u8], _now: Seconds) {
@@ -78,7 +78,7 @@ impl Served for Session {
 #[derive(Debug)]
 pub enum Pending {
     /// Of a pool of this name.
-    One(&'static str, Forwarded),
+    One(Arc<str>, Forwarded),
     /// Of all pools of caches.
     Flush {
         /// Those that have not answered.

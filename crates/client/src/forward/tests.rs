@@ -1,10 +1,18 @@
-use larder_protocol::{Parsed, Request, write_reply};
+use larder_protocol::{Fetch, Key, Parsed, Request, Shape, write_reply};
 use tokio::join;
 
 use super::*;
 use crate::fake::{DeadNode, FakeNode};
 
 const NOW: Seconds = 1_700_000_000;
+
+const GET: Op<'static> = Op::Fetch(Fetch::GET);
+
+/// How a plain `get` or `gets` is answered.
+fn form_of_get(key: &[u8], cas: bool) -> Form<'_> {
+    let key = Key { text: key, base64: false };
+    Form { shape: Shape::Value { cas }, quiet: false, key, flags: &[] }
+}
 
 /// What a client is answered that sent this.
 async fn through(client: &Client, sent: &str) -> String {
@@ -16,11 +24,8 @@ async fn through(client: &Client, sent: &str) -> String {
     let (key, op, form) = match request {
         Request::Item(command) => (command.key, command.op, command.form),
         Request::Get(mut get) => {
-            let key = larder_protocol::Key { text: get.keys.next().unwrap(), base64: false };
-            let op =
-                Op::Fetch(larder_protocol::Fetch { ttl: get.ttl, ..larder_protocol::Fetch::GET });
-            let shape = larder_protocol::Shape::Value { cas: get.cas };
-            (key, op, Form { shape, quiet: false, key, flags: &[] })
+            let form = form_of_get(get.keys.next().unwrap(), get.cas);
+            (form.key, Op::Fetch(Fetch { ttl: get.ttl, ..Fetch::GET }), form)
         }
         other => panic!("{other:?}"),
     };
@@ -88,10 +93,7 @@ async fn a_node_is_asked_for_what_the_answer_says_and_no_more() {
 async fn a_value_of_another_key_is_no_answer() {
     let node = FakeNode::start().await;
     let client = node.builder().build().unwrap();
-    let get = Op::Fetch(larder_protocol::Fetch::GET);
-    let key = larder_protocol::Key { text: b"one", base64: false };
-    let shape = larder_protocol::Shape::Value { cas: false };
-    let form = Form { shape, quiet: false, key, flags: &[] };
+    let form = form_of_get(b"one", false);
     let (mut peer, went) = join!(
         async {
             let mut peer = node.accept().await;
@@ -99,7 +101,7 @@ async fn a_value_of_another_key_is_no_answer() {
             peer.send("VALUE two 0 1\r\nx\r\nEND\r\n").await;
             peer
         },
-        client.forward(b"one", &get, &form, 0, || NOW)
+        client.forward(b"one", &GET, &form, 0, || NOW)
     );
     assert!(matches!(went, Err(Error::Violation { .. })), "{went:?}");
     peer.expect_close().await;
@@ -110,12 +112,9 @@ async fn what_is_not_polled_is_sent_and_what_is_not_answered_ends_all_the_same()
     let node = FakeNode::start().await;
     let after = std::time::Duration::from_millis(200);
     let client = node.builder().timeout(after).build().unwrap();
-    let get = Op::Fetch(larder_protocol::Fetch::GET);
-    let key = larder_protocol::Key { text: b"k", base64: false };
-    let shape = larder_protocol::Shape::Value { cas: false };
-    let form = Form { shape, quiet: false, key, flags: &[] };
-    let waiting = client.forward(b"k", &get, &form, 0, || NOW);
-    drop(client.forward(b"k", &get, &form, 0, || NOW));
+    let form = form_of_get(b"k", false);
+    let waiting = client.forward(b"k", &GET, &form, 0, || NOW);
+    drop(client.forward(b"k", &GET, &form, 0, || NOW));
     let mut peer = node.accept().await;
     peer.expect("get k\r\nget k\r\n").await;
     peer.expect_close().await;
@@ -126,12 +125,9 @@ async fn what_is_not_polled_is_sent_and_what_is_not_answered_ends_all_the_same()
 async fn another_is_asked_for_the_keys_of_one_that_is_down_and_of_none_it_is_said_at_once() {
     let (dead, other) = (DeadNode::start(), DeadNode::start());
     let client = Client::builder().node(dead.address()).node(other.address()).build().unwrap();
-    let get = Op::Fetch(larder_protocol::Fetch::GET);
-    let key = larder_protocol::Key { text: b"k", base64: false };
-    let shape = larder_protocol::Shape::Value { cas: false };
-    let form = Form { shape, quiet: false, key, flags: &[] };
+    let form = form_of_get(b"k", false);
     for _ in 0..2 {
-        let went = client.forward(b"k", &get, &form, 0, || NOW).await;
+        let went = client.forward(b"k", &GET, &form, 0, || NOW).await;
         assert!(matches!(went, Err(Error::Unreachable { .. })), "{went:?}");
     }
     assert!(client.report().iter().all(|report| report.is_down));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
+use larder_proxy::Limits;
 
 use super::node::NodeFlags;
 use super::value;
@@ -33,23 +34,23 @@ pub(crate) struct ProxyFlags {
     pub(crate) tier: Option<String>,
     /// Milliseconds that a request may take in all (default: 1000)
     #[arg(long, value_name = "num", help_heading = ROUTES,
-        value_parser = value::whole(1..=60_000, "milliseconds", "1000"))]
+        value_parser = value::whole(Limits::TIMEOUT_MS, "milliseconds", "1000"))]
     pub(crate) timeout: Option<u64>,
     /// Milliseconds that connecting to a node may take (default: 500)
     #[arg(long, value_name = "num", help_heading = ROUTES,
-        value_parser = value::whole(1..=60_000, "milliseconds", "500"))]
+        value_parser = value::whole(Limits::TIMEOUT_MS, "milliseconds", "500"))]
     pub(crate) connect_timeout: Option<u64>,
     /// Connections of each thread to each node (default: 1)
     #[arg(long, value_name = "num", help_heading = ROUTES,
-        value_parser = value::whole(1..=64, "connections", "1"))]
+        value_parser = value::whole(Limits::CONNECTIONS, "connections", "1"))]
     pub(crate) connections: Option<u64>,
     /// Seconds that what is stored at a stand-in for a cache lives at most; 0 for no stand-ins
     /// (default: 10)
     #[arg(long, value_name = "num", help_heading = ROUTES,
-        value_parser = value::whole(0..=3600, "seconds", "10"))]
+        value_parser = value::whole(Limits::GUTTER_TTL, "seconds", "10"))]
     pub(crate) gutter_ttl: Option<u64>,
     /// Requests that may wait for an answer on one connection (default: 16384)
     #[arg(long, value_name = "num", help_heading = ROUTES,
-        value_parser = value::whole(1..=1 << 20, "requests", "16384"))]
+        value_parser = value::whole(Limits::MAX_WAITING, "requests", "16384"))]
     pub(crate) max_waiting: Option<u64>,
 }
