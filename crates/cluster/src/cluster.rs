@@ -23,6 +23,7 @@ use crate::keeper;
 use crate::links::Links;
 use crate::member::{Member, Stage};
 use crate::membership::{Membership, MembershipSettings};
+use crate::near::Near;
 use crate::places::Places;
 use crate::report;
 use crate::resolved::Resolved;
@@ -45,6 +46,10 @@ pub struct Settings {
     pub gutter: Seconds,
     /// How long it asks others, once it has come, for items that were theirs and are its now.
     pub warm_up: Duration,
+    /// How long copies of others' hot keys are served here, from when they were asked for; zero: there are none.
+    pub hot_ttl: Duration,
+    /// How often a second a worker is asked for a key that is hot.
+    pub hot_rate: u32,
     /// The longest value, in bytes.
     pub max_value: usize,
     /// Threads that answer other nodes.
@@ -109,6 +114,7 @@ impl<E: Engine> Cluster<E> {
             warm_up: settings.warm_up,
             hints: Hints::default(),
             fetching: Fetching::default(),
+            near: Arc::new(Near::new(settings.hot_ttl, settings.hot_rate)),
             resolved: Resolved::default(),
             links: Links::new(credentials.clone(), link.clone()),
             told: Mutex::default(),
@@ -143,8 +149,8 @@ impl<E: Engine> Cluster<E> {
 
     /// `stats cluster`.
     pub(crate) fn report(&self, emit: &mut dyn FnMut(&str, &str)) {
-        let Shared { counters, hints, .. } = &*self.shared;
-        report::tell(&self.membership, counters, hints, emit);
+        let Shared { counters, hints, near, .. } = &*self.shared;
+        report::tell(&self.membership, counters, hints, near, emit);
     }
 
     /// The nodes that clients may ask.

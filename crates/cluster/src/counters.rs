@@ -27,6 +27,8 @@ pub(crate) struct Counters {
     pub(crate) forwarded: Count,
     /// Commands that were done here, or sent, though another owns their keys that cannot be reached.
     pub(crate) stood_in: Count,
+    /// Commands on others' keys that were answered from copies.
+    pub(crate) near: Count,
     /// Commands that could not be done.
     pub(crate) failed: Count,
     /// Commands that were done for other nodes.
@@ -45,9 +47,20 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn reset(&self) {
-        let Self { forwarded, stood_in, failed, answered, calls, fetched, hinted, given_up, lost } =
-            self;
-        let all = [forwarded, stood_in, failed, answered, calls, fetched, hinted, given_up, lost];
+        let Self {
+            forwarded,
+            stood_in,
+            near,
+            failed,
+            answered,
+            calls,
+            fetched,
+            hinted,
+            given_up,
+            lost,
+        } = self;
+        let all =
+            [forwarded, stood_in, near, failed, answered, calls, fetched, hinted, given_up, lost];
         all.into_iter().for_each(Count::reset);
     }
 }

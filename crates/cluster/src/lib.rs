@@ -12,6 +12,7 @@
 //! - `report`, `resolved`: `stats cluster`; what members' names stand for, for discovery
 //! - `places`, `past`: who may have a key besides whose it is, since nodes come and go
 //! - `hints`, `fetching`: what others are to forget; what is asked for where it may be
+//! - `near`: copies of others' hot keys
 //! - `handing`: what a node that goes hands over
 //! - `keeper`, `links`: what a node does of itself, and the connections it does that over
 //! - `shared`, `counters`, `failure`: what the threads of a node share, count, and tell clients
@@ -54,6 +55,7 @@ mod keeper;
 mod links;
 mod member;
 mod membership;
+mod near;
 mod past;
 mod places;
 mod report;

@@ -5,12 +5,14 @@ use std::fmt::Display;
 use crate::counters::Counters;
 use crate::hints::Hints;
 use crate::membership::{Membership, PeerReport, PeerState};
+use crate::near::Near;
 
 /// Tells who is of the cluster, which part of the keys each has, and what nodes do for each other.
 pub(crate) fn tell(
     membership: &Membership,
     counters: &Counters,
     hints: &Hints,
+    near: &Near,
     emit: &mut dyn FnMut(&str, &str),
 ) {
     let mut stat = |name: &str, value: &dyn Display| emit(name, &value.to_string());
@@ -20,10 +22,24 @@ pub(crate) fn tell(
     // What an operator would else have to guess.
     stat("stats_cover", &"this node");
     stat("flush_all_covers", &"all members");
-    let Counters { forwarded, stood_in, failed, answered, calls, fetched, hinted, given_up, lost } =
-        counters;
+    let Counters {
+        forwarded,
+        stood_in,
+        near: copied,
+        failed,
+        answered,
+        calls,
+        fetched,
+        hinted,
+        given_up,
+        lost,
+    } = counters;
     stat("forwarded", &forwarded.get());
     stat("stood_in", &stood_in.get());
+    stat("hot_hits", &copied.get());
+    let (keys, bytes) = near.count();
+    stat("hot_keys", &keys);
+    stat("hot_bytes", &bytes);
     stat("not_done", &failed.get());
     stat("answered", &answered.get());
     stat("answered_calls", &calls.get());

@@ -96,6 +96,7 @@ impl<E: Engine> Shared<E> {
     /// All is forgotten: also by who is not there to hear it.
     pub(crate) fn owe_flush(&self) {
         self.fetching.change_all();
+        self.near.clear();
         for gone in self.places().gone() {
             self.hints.note_everything(&gone.name);
         }

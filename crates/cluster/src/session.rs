@@ -4,14 +4,18 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use larder_protocol::{Delete, Form, Interval, Op, Outcome, Seconds};
 use larder_server::Session as Served;
 
 use crate::answers::Awaited;
 use crate::call::{self, Asked};
+use crate::courier::Courier;
 use crate::engine::Engine;
 use crate::failure;
+use crate::near::{Asking, Changing, Found, Near};
+use crate::shared::Shared;
 use crate::stand_in::bounded;
 use crate::table::{Route, Table};
 use crate::worker::Worker;
@@ -48,6 +52,8 @@ impl<S, E: Engine> Session<S, E> {
         let shared = self.worker.shared();
         if lives.is_some() {
             shared.counters.stood_in.add(1);
+            // Its owner will be asked again before long.
+            drop(shared.near.change(key, op));
         }
         let op = lives.map_or(*op, |lives| bounded(op, lives, now));
         let (asked, places) = (Asked { key, op }, shared.places());
@@ -68,6 +74,49 @@ impl<S, E: Engine> Session<S, E> {
             shared.will_change(&places, key);
         }
         self.local.execute(key, &op, form, landed, now, respond).map(Pending::Local)
+    }
+
+    /// Does what another node has to do, or tells what it has said.
+    fn execute_away<R: FnOnce(Outcome<'_>)>(
+        &self,
+        courier: &Courier,
+        lives: Option<Seconds>,
+        asked: &Asked<'_>,
+        now: Seconds,
+        respond: R,
+    ) -> Option<Pending<S::Pending>>
+    where
+        S: Served,
+    {
+        let Asked { key, op } = asked;
+        let Shared { counters, near, .. } = &**self.worker.shared();
+        let mut asking = None;
+        if lives.is_none() {
+            match near.find(key, op, now, Instant::now) {
+                Found::Answer(outcome) => {
+                    counters.near.add(1);
+                    respond(outcome);
+                    return None;
+                }
+                Found::Ask(found) => asking = Some(found),
+                Found::Nothing => {}
+            }
+        }
+        let changing = near.change(key, op);
+        let counter = if lives.is_some() { &counters.stood_in } else { &counters.forwarded };
+        counter.add(1);
+        match courier.send(asked, lives) {
+            Ok(awaited) => Some(match (asking, changing) {
+                (Some(asking), _) => Pending::Asked(awaited, Box::new(asking)),
+                (None, Some(changing)) => Pending::Changed(awaited, changing),
+                (None, None) => Pending::Away(awaited),
+            }),
+            Err(why) => {
+                counters.failed.add(1);
+                respond(Outcome::Failed(why));
+                None
+            }
+        }
     }
 
     /// Goes by the worker's table.
@@ -115,7 +164,6 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
         self.keep_up();
         // The front of a value that has landed is here, and cannot go anywhere else.
         let route = if landed.is_some() { Route::Here(None) } else { self.table.route(key) };
-        let counters = &self.worker.shared().counters;
         match route {
             Route::Here(lives) => {
                 if lives.is_none() && self.worker.shared().is_settled_by(self.table.view()) {
@@ -127,37 +175,42 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
                 self.execute_here(key, (op, form), landed, lives, now, respond)
             }
             Route::Away(courier, lives) => {
-                let counter =
-                    if lives.is_some() { &counters.stood_in } else { &counters.forwarded };
-                counter.add(1);
-                match courier.send(&Asked { key, op: *op }, lives) {
-                    Ok(awaited) => Some(Pending::Away(awaited)),
-                    Err(why) => {
-                        counters.failed.add(1);
-                        respond(Outcome::Failed(why));
-                        None
-                    }
-                }
+                self.execute_away(courier, lives, &Asked { key, op: *op }, now, respond)
             }
             Route::Nowhere => {
-                counters.failed.add(1);
+                self.worker.shared().counters.failed.add(1);
                 respond(Outcome::Failed(failure::NO_NODE));
                 None
             }
         }
     }
 
+    fn sampled(&mut self, key: &[u8], per_second: f64, now: Seconds) {
+        self.keep_up();
+        if let Route::Away(_, None) = self.table.route(key) {
+            self.worker.shared().near.note(key, per_second, now);
+        }
+    }
+
     fn refused(&mut self, key: &[u8], now: Seconds) {
         self.keep_up();
+        let shared = self.worker.shared();
+        let asked = Asked { key, op: Op::Delete(Delete::default()) };
+        let changing = shared.near.change(key, &asked.op);
         match self.table.route(key) {
             Route::Here(_) => {
-                let shared = self.worker.shared();
                 shared.will_change(&shared.places(), key);
                 self.local.refused(key, now);
             }
             Route::Away(courier, lives) => {
-                // Nobody waits for it.
-                let _ = courier.send(&Asked { key, op: Op::Delete(Delete::default()) }, lives);
+                // No client waits for it.
+                let sent = courier.send(&asked, lives);
+                if let (Ok(awaited), Some(changing)) = (sent, changing) {
+                    tokio::spawn(async move {
+                        awaited.await;
+                        drop(changing);
+                    });
+                }
             }
             Route::Nowhere => {}
         }
@@ -182,7 +235,7 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
                 away.push(courier.flush(delay));
             }
         }
-        Some(Pending::Flush(Flush { local, away, failed }))
+        Some(Pending::Flush(Flush { local, away, failed, near: Arc::clone(&shared.near) }))
     }
 
     fn range(&mut self, interval: &Interval<'_>, now: Seconds) -> Option<Self::Pending> {
@@ -206,6 +259,10 @@ pub enum Pending<P> {
     Local(P),
     /// Of another.
     Away(Awaited),
+    /// Of another, to be kept.
+    Asked(Awaited, Box<Asking>),
+    /// Of another, which changes an item.
+    Changed(Awaited, Changing),
     /// Of this node, once it has asked another for the item.
     Fetched(Pin<Box<dyn Future<Output = Outcome<'static>> + Send>>),
     /// Of all of them.
@@ -224,6 +281,7 @@ pub struct Flush<P> {
     local: Option<P>,
     away: Vec<Awaited>,
     failed: bool,
+    near: Arc<Near>,
 }
 
 impl<P: Future<Output = Outcome<'static>> + Unpin> Future for Pending<P> {
@@ -232,7 +290,14 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Future for Pending<P> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
             Self::Local(pending) => Pin::new(pending).poll(context),
-            Self::Away(awaited) => Pin::new(awaited).poll(context),
+            Self::Away(awaited) | Self::Changed(awaited, _) => Pin::new(awaited).poll(context),
+            Self::Asked(awaited, asking) => {
+                let poll = Pin::new(awaited).poll(context);
+                if let Poll::Ready(outcome) = &poll {
+                    asking.keep(outcome);
+                }
+                poll
+            }
             Self::Fetched(outcome) => outcome.as_mut().poll(context),
             Self::Flush(flush) => flush.poll(context),
         }
@@ -252,6 +317,8 @@ impl<P: Future<Output = Outcome<'static>> + Unpin> Flush<P> {
         if !self.away.is_empty() || self.local.is_some() {
             return Poll::Pending;
         }
+        // What others had not flushed yet may have been asked for since this node did.
+        self.near.clear();
         Poll::Ready(if self.failed { Outcome::Failed(failure::PARTLY) } else { Outcome::Deleted })
     }
 }

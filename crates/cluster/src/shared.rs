@@ -15,6 +15,7 @@ use crate::fetching::Fetching;
 use crate::hints::Hints;
 use crate::links::Links;
 use crate::member::Member;
+use crate::near::Near;
 use crate::places::Places;
 use crate::resolved::Resolved;
 use crate::view::View;
@@ -42,6 +43,7 @@ pub(crate) struct Shared<E> {
     pub(crate) warm_up: Duration,
     pub(crate) hints: Hints,
     pub(crate) fetching: Fetching,
+    pub(crate) near: Arc<Near>,
     pub(crate) links: Links,
     pub(crate) resolved: Resolved,
     /// When it was last said of which node that it does not answer.

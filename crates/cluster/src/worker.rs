@@ -84,6 +84,8 @@ impl<E: Engine> Worker<E> {
         let table = Arc::new(Table::new(view, destinations, self.shared.gutter));
         *self.table.lock() = Arc::clone(&table);
         self.version.fetch_add(1, Ordering::Relaxed);
+        // They may be this node's now. Once each worker has been here, none was asked for before.
+        self.shared.near.clear();
         let is_gone =
             |courier: &&Arc<Courier>| !table.couriers().any(|kept| Arc::ptr_eq(kept, courier));
         before.couriers().filter(is_gone).for_each(|courier| courier.close());

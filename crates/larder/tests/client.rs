@@ -92,10 +92,10 @@ fn a_node_dies_and_another_comes_and_no_request_fails() {
 }
 
 #[test]
-fn of_600_callers_of_three_clients_through_three_nodes_one_fills() {
-    let caches = Caches::start(3, "");
+fn of_1000_callers_of_five_clients_through_five_nodes_one_fills() {
+    let caches = Caches::start(5, "");
     let runtime = runtime();
-    let clients: Vec<_> = (1..=3)
+    let clients: Vec<_> = (1..=5)
         .map(|node| {
             // Each through its own node alone, whoever owns the key.
             let builder = Client::builder().node(caches.address(node)).timeout(PATIENCE);
@@ -105,9 +105,9 @@ fn of_600_callers_of_three_clients_through_three_nodes_one_fills() {
     for key in 0..20 {
         let key = format!("key:{key}");
         let fills = Arc::new(AtomicUsize::new(0));
-        let callers: Vec<_> = (0..600)
+        let callers: Vec<_> = (0..1000)
             .map(|caller| {
-                let (client, key) = (clients[caller % 3].clone(), key.clone());
+                let (client, key) = (clients[caller % 5].clone(), key.clone());
                 let fills = Arc::clone(&fills);
                 runtime.spawn(async move {
                     let fill = move || async move {

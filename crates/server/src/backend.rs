@@ -95,6 +95,10 @@ pub trait Session: Send + 'static {
     where
         R: FnOnce(Outcome<'_>);
 
+    /// One request in 64 of those on a worker is counted by its key: this one was. The clients of the worker
+    /// ask for the key at least `per_second` times a second of late; 0 if that may be chance.
+    fn sampled(&mut self, _key: &[u8], _per_second: f64, _now: Seconds) {}
+
     /// A `set` of this key was refused because the value is too large. A cache must not go on
     /// serving the older value; a store keeps it.
     fn refused(&mut self, key: &[u8], now: Seconds);

@@ -232,7 +232,8 @@ impl<'a, B: Backend> Desk<'a, B> {
         });
         let received = if let Op::Store(store) = op { store.value_len() } else { 0 };
         if SAMPLED {
-            self.heat.count(key, received + sent, now);
+            let per_second = self.heat.count(key, received + sent, now);
+            self.session.sampled(key, per_second, now);
         }
         if let Some(pending) = pending {
             self.outbox.wait(pending, form, tally, received, SAMPLED);

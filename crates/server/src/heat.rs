@@ -1,13 +1,14 @@
 //! What one worker thread knows of the keys that are asked for most.
 
 use std::hash::{BuildHasher, RandomState};
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use larder_protocol::{Form, Outcome, Seconds, Shape};
 use parking_lot::Mutex;
 
 use crate::sampler::{ONE_IN, Sampler};
-use crate::sketch::{self, Sketch};
+use crate::sketch::{self, Estimate, Sketch};
 
 /// A sample of one worker's requests, counted by key. All counts are halved every [`PERIOD`] seconds.
 #[derive(Debug)]
@@ -49,6 +50,34 @@ pub(crate) struct Rate {
     pub(crate) variance: f64,
 }
 
+impl Rate {
+    /// One of a sketch of which a count of 1 is `scale` a second.
+    fn of(estimate: Estimate, scale: f64) -> Self {
+        let Estimate { at_most, counted, squares } = estimate;
+        Self {
+            at_most: f64::from(at_most) * scale,
+            counted: f64::from(counted) * scale,
+            variance: f64::from(squares) * scale * scale,
+        }
+    }
+
+    /// Whether at least half of what is told of it was counted for this key and no other, and more than
+    /// chance may have made of nearly nothing: at least five requests of the sample. Of keys that are
+    /// asked for once none is.
+    pub(crate) fn is_sure(&self) -> bool {
+        let Self { at_most, counted, variance } = self;
+        counted * counted > CHANCE * variance && *counted >= at_most / 2.0
+    }
+}
+
+impl AddAssign for Rate {
+    fn add_assign(&mut self, other: Self) {
+        self.at_most += other.at_most;
+        self.counted += other.counted;
+        self.variance += other.variance;
+    }
+}
+
 impl Heat {
     /// `seed` makes the samples of several workers different.
     pub(crate) fn new(seed: u64, now: Duration) -> Self {
@@ -62,14 +91,18 @@ impl Heat {
         self.sampler.picks()
     }
 
-    /// Counts a request that is sampled, with so many bytes of values.
+    /// Counts a request that is sampled, with so many bytes of values. How often a second its key is asked
+    /// for at least, of late; 0 if that may be chance.
     #[cold]
-    pub(crate) fn count(&self, key: &[u8], bytes: usize, now: Seconds) {
+    pub(crate) fn count(&self, key: &[u8], bytes: usize, now: Seconds) -> f64 {
         let hash = self.hasher.hash_one(key);
         let mut counts = self.counts.lock();
         counts.halve(now);
         counts.requests.add(hash, key, 1.0);
         counts.add_bytes(hash, key, bytes);
+        let rate =
+            Rate::of(counts.requests.estimate(hash), counts.scale(Duration::from_secs(now.into())));
+        if rate.is_sure() { rate.counted } else { 0.0 }
     }
 
     /// Counts the bytes of a value that went out later than its request was counted.
@@ -107,10 +140,7 @@ impl Heat {
         let mut counts = self.counts.lock();
         let (sketch, scale) = counts.look(measure, now);
         for (key, rate) in rates {
-            let estimate = sketch.estimate(self.hasher.hash_one(key));
-            rate.at_most += f64::from(estimate.at_most) * scale;
-            rate.counted += f64::from(estimate.counted) * scale;
-            rate.variance += f64::from(estimate.squares) * scale * scale;
+            *rate += Rate::of(sketch.estimate(self.hasher.hash_one(key)), scale);
         }
     }
 
@@ -153,7 +183,12 @@ impl Counts {
             Measure::Requests => &self.requests,
             Measure::Bytes => &self.bytes,
         };
-        (sketch, f64::from(ONE_IN) / seconds(self.began, now).max(LEAST_SECONDS))
+        (sketch, self.scale(now))
+    }
+
+    /// How much a second a count of 1 is.
+    fn scale(&self, now: Duration) -> f64 {
+        f64::from(ONE_IN) / seconds(self.began, now).max(LEAST_SECONDS)
     }
 }
 
@@ -197,6 +232,10 @@ const PERIOD: Seconds = 10;
 
 /// What has been counted for less is told as if it had been for so long, lest one request look as many.
 const LEAST_SECONDS: f64 = 1.0;
+
+/// So many requests of the sample may be chance: the square of a count by its variance is how many there
+/// were, if all weighed the same. Between four and five, so that rounding decides nothing.
+const CHANCE: f64 = 4.5;
 
 /// What a worker may take for all this, in bytes.
 const MOST_MEMORY: usize = 64 << 10;

@@ -59,7 +59,7 @@ impl Hottest {
         for worker in workers {
             worker.add_to(keys.iter_mut().map(|hot| (&*hot.key, &mut hot.rate)), measure, now);
         }
-        keys.retain(HotKey::is_sure);
+        keys.retain(|hot| hot.rate.is_sure());
         keys.sort_unstable_by(|one, other| other.rate.at_most.total_cmp(&one.rate.at_most));
         keys.truncate(MOST_TOLD);
         Self { all, keys }
@@ -67,14 +67,6 @@ impl Hottest {
 }
 
 impl HotKey {
-    /// Whether at least half of what is told of it was counted for this key and no other, and more than
-    /// chance may have made of nearly nothing: at least five requests of the sample. Of keys that are
-    /// asked for once none is.
-    fn is_sure(&self) -> bool {
-        let Rate { at_most, counted, variance } = self.rate;
-        counted * counted > CHANCE * variance && counted >= at_most / 2.0
-    }
-
     /// Two standard deviations of what was counted.
     fn deviations(&self) -> f64 {
         2.0 * self.rate.variance.sqrt()
@@ -111,10 +103,6 @@ fn push_escaped(line: &mut String, key: &[u8]) {
 
 /// How many keys are told by each measure.
 const MOST_TOLD: usize = 20;
-
-/// So many requests of the sample may be chance: the square of a count by its variance is how many there
-/// were, if all weighed the same. Between four and five, so that rounding decides nothing.
-const CHANCE: f64 = 4.5;
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ use crate::fetching::Fetching;
 use crate::hints::Hints;
 use crate::links::Links;
 use crate::member::Stage;
+use crate::near::Near;
 use crate::places::Places;
 use crate::resolved::Resolved;
 
@@ -142,6 +143,7 @@ fn shared(name: &str, run: u64) -> Arc<Shared<Fake>> {
         warm_up: Duration::from_mins(1),
         hints: Hints::default(),
         fetching: Fetching::default(),
+        near: Arc::new(Near::new(Duration::ZERO, 1)),
         resolved: Resolved::default(),
         links: Links::new(credentials(name, run), link),
         told: Mutex::default(),

@@ -36,4 +36,13 @@ pub(crate) struct CacheFlags {
     #[arg(long, value_name = "num", help_heading = CLUSTER,
         value_parser = value::whole(0..=86_400, "seconds", "600"))]
     pub(crate) warm_up: Option<u64>,
+    /// Milliseconds for which this node serves what the owner of a hot key said, without asking again, so that
+    /// it may be that old; 0: not at all (default: 0)
+    #[arg(long, value_name = "num", help_heading = CLUSTER,
+        value_parser = value::whole(0..=10_000, "milliseconds", "500"))]
+    pub(crate) hot_ttl: Option<u64>,
+    /// With --hot-ttl: how often a second clients ask this node for a key that is hot (default: 100)
+    #[arg(long, value_name = "num", help_heading = CLUSTER,
+        value_parser = value::whole(1..=1_000_000, "requests a second", "100"))]
+    pub(crate) hot_rate: Option<u64>,
 }

@@ -20,7 +20,9 @@ fn told(workers: &[Heat], now: Duration) -> Vec<String> {
 }
 
 fn count(heat: &Heat, key: &[u8], bytes: usize, times: usize, now: Seconds) {
-    (0..times).for_each(|_| heat.count(key, bytes, now));
+    for _ in 0..times {
+        heat.count(key, bytes, now);
+    }
 }
 
 /// The number behind `name=` in a line.
@@ -71,6 +73,21 @@ fn rates_stay_right_while_counts_are_halved() {
         let told = number(&lines[2], "per_second");
         assert!((told - 3200.0).abs() < 3.5, "{told} a second after {} seconds", now + 1 - BEGAN);
         assert!(number(&lines[2], "error") < 3200.0 / 2.0);
+    }
+}
+
+#[test]
+fn who_counts_is_told_how_hot_a_key_is_at_least() {
+    let heat = heat(0);
+    count(&heat, b"k", 1, 3, BEGAN + 4);
+    assert!(heat.count(b"k", 1, BEGAN + 4).abs() < f64::EPSILON, "that may be chance");
+    count(&heat, b"k", 1, 95, BEGAN + 4);
+    let told = heat.count(b"k", 1, BEGAN + 4);
+    assert!((told - 1600.0).abs() < 1.0, "{told}");
+    // Of many keys that share all cells of the sketch none is known to be hot.
+    for key in 0..100_000_u32 {
+        let told = heat.count(&key.to_be_bytes(), 1, BEGAN + 4);
+        assert!(told.abs() < f64::EPSILON, "{key}: {told}");
     }
 }
 

@@ -22,6 +22,7 @@ fn a_cache_of_a_cluster_has_a_name_that_clients_place_keys_by() {
         ("10.0.0.1:11211", "10.0.0.1", "larder")
     );
     assert_eq!((of.weight, of.peer_timeout_ms, of.gutter_ttl_secs), (1, 250, 10));
+    assert_eq!((of.hot_ttl_ms, of.hot_rate), (0, 100));
     assert!(of.seeds.is_empty());
     for (line, address, name) in [
         ("-p 11212", "10.0.0.1:11212", "10.0.0.1:11212"),
@@ -64,6 +65,8 @@ fn a_cache_that_clients_could_not_be_told_of_is_refused() {
         (format!("{MEMBER} --weight 0"), "--weight 0: want 1 to 1000 (a weight)"),
         (format!("{MEMBER} --peer-timeout 0"), "--peer-timeout 0: want 1 to 60000 milliseconds"),
         (format!("{MEMBER} --gutter-ttl 0"), "--gutter-ttl 0: want 1 to 3600 seconds"),
+        (format!("{MEMBER} --hot-ttl 10001"), "--hot-ttl 10001: want 0 to 10000 milliseconds"),
+        (format!("{MEMBER} --hot-rate 0"), "--hot-rate 0: want 1 to 1000000 requests a second"),
         ("--seed a".to_owned(), "--seed: say with --peer-listen"),
         ("--node-name a".to_owned(), "--node-name: say with --peer-listen"),
         ("--peer-address a:1".to_owned(), "--peer-address: say with --peer-listen"),
@@ -75,10 +78,18 @@ fn a_cache_that_clients_could_not_be_told_of_is_refused() {
 
 #[test]
 fn what_is_printed_of_a_cache_of_a_cluster_reads_back() {
-    let line = format!("{MEMBER} --seed b,c --zone r1 --weight 3 --gutter-ttl 5 --cluster shop");
+    let line = format!(
+        "{MEMBER} --seed b,c --zone r1 --weight 3 --gutter-ttl 5 --cluster shop --hot-ttl 500 --hot-rate 7"
+    );
     let (config, notes, sources) = cache(&line).unwrap();
     let text = print("cache", &config.settings(), &sources, &notes);
-    for start in ["seed = [\"b:21211\", \"c:21211\"]", "weight = 3 ", "node-name = \"10.0.0.1\" "] {
+    for start in [
+        "seed = [\"b:21211\", \"c:21211\"]",
+        "weight = 3 ",
+        "hot-ttl = 500 ",
+        "hot-rate = 7 ",
+        "node-name = \"10.0.0.1\" ",
+    ] {
         assert!(text.lines().any(|line| line.starts_with(start)), "{text}");
     }
     let (_dir, path) = written(&text);
@@ -88,10 +99,10 @@ fn what_is_printed_of_a_cache_of_a_cluster_reads_back() {
 #[test]
 fn a_cache_alone_says_which_flags_of_a_cluster_it_does_not_heed() {
     let line = "--cluster shop --cluster-secret-file /s --client-address a:1 --zone a --weight 2 \
-                --peer-timeout 100 --gutter-ttl 5";
+                --peer-timeout 100 --gutter-ttl 5 --hot-ttl 500 --hot-rate 7";
     let (config, notes, sources) = cache(line).unwrap();
     assert!(config.member.is_none());
-    assert_eq!(notes.len(), 7, "{notes:?}");
+    assert_eq!(notes.len(), 9, "{notes:?}");
     assert!(notes.iter().all(|note| note.warning && note.text.contains("--peer-listen")));
     // What it prints of itself is nothing to warn of.
     let text = print("cache", &config.settings(), &sources, &[]);
