@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::counters::Counters;
+use crate::courier::MAX_BYTES;
 use crate::engine::Engine;
 use crate::fetching::Fetching;
 use crate::hints::Hints;
@@ -89,7 +90,8 @@ impl<E: Engine> Cluster<E> {
         let defaults = larder_peer::Settings::default();
         let link = larder_peer::Settings {
             max_body: longest.max(defaults.max_body),
-            max_bytes: longest.max(defaults.max_bytes),
+            // What a courier has taken is not refused after all.
+            max_bytes: MAX_BYTES.saturating_add(longest),
             ..defaults.clone()
         };
         let runtime = Builder::new_multi_thread()

@@ -34,15 +34,24 @@ struct Queue {
     /// What takes no more.
     full: VecDeque<Batch>,
     filling: Option<Batch>,
-    /// Commands that have no answer yet.
-    outstanding: usize,
+    /// What has no answer yet.
+    outstanding: Load,
     closed: bool,
+}
+
+/// How much something is to take there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Load {
+    commands: usize,
+    bytes: usize,
 }
 
 /// What goes in one call.
 #[derive(Debug)]
 struct Batch {
     body: Vec<u8>,
+    /// Of `body`, what its commands take.
+    load: Load,
     kind: u8,
     /// For how many seconds what is stored lives at most, since the node only stands in.
     lives: Option<Seconds>,
@@ -55,6 +64,7 @@ struct Batch {
 pub(crate) struct Call {
     pub(crate) kind: u8,
     pub(crate) body: Bytes,
+    load: Load,
     tickets: Vec<Ticket>,
 }
 
@@ -80,38 +90,55 @@ impl Courier {
         lives: Option<Seconds>,
     ) -> Result<Awaited, &'static str> {
         let mut queue = self.queue.lock();
-        if queue.outstanding >= MAX_OUTSTANDING {
-            return Err(failure::BUSY);
-        }
-        let batch = queue.batch(lives);
-        let (ticket, awaited) = batch.answers.expect();
-        batch.push(asked, ticket);
+        queue.check_room()?;
+        let (ticket, awaited) = queue.batch(lives).answers.expect();
+        queue.push(asked, lives, ticket);
         self.has_taken(queue);
         Ok(awaited)
     }
 
     /// Takes a command that another could not take to its node.
-    pub(crate) fn send_for(&self, asked: &Asked<'_>, lives: Option<Seconds>, ticket: Ticket) {
+    ///
+    /// # Errors
+    ///
+    /// Too many wait already: whom its answer is for, and why it is not taken.
+    pub(crate) fn send_for(
+        &self,
+        asked: &Asked<'_>,
+        lives: Option<Seconds>,
+        ticket: Ticket,
+    ) -> Result<(), (Ticket, &'static str)> {
         let mut queue = self.queue.lock();
-        queue.batch(lives).push(asked, ticket);
+        if let Err(why) = queue.check_room() {
+            return Err((ticket, why));
+        }
+        queue.push(asked, lives, ticket);
         self.has_taken(queue);
+        Ok(())
     }
 
     /// Takes the command to forget all items, so many seconds from now.
-    pub(crate) fn flush(&self, delay: Seconds) -> Awaited {
+    ///
+    /// # Errors
+    ///
+    /// Too many wait already.
+    pub(crate) fn flush(&self, delay: Seconds) -> Result<Awaited, &'static str> {
         let mut queue = self.queue.lock();
+        queue.check_room()?;
         let answers = Arc::<Answers>::default();
         let (ticket, awaited) = answers.expect();
         let (kind, body) = (call::FLUSH, call::flush(delay).to_vec());
+        let load = Load { commands: 1, bytes: body.len() };
         let before = queue.filling.take();
         queue.full.extend(before);
-        queue.full.push_back(Batch { body, kind, lives: None, tickets: vec![ticket], answers });
+        let tickets = vec![ticket];
+        queue.full.push_back(Batch { body, load, kind, lives: None, tickets, answers });
+        queue.outstanding.add(load);
         self.has_taken(queue);
-        awaited
+        Ok(awaited)
     }
 
-    fn has_taken(&self, mut queue: parking_lot::MutexGuard<'_, Queue>) {
-        queue.outstanding += 1;
+    fn has_taken(&self, queue: parking_lot::MutexGuard<'_, Queue>) {
         drop(queue);
         self.wake.notify_one();
     }
@@ -127,21 +154,42 @@ impl Courier {
         let mut queue = self.queue.lock();
         let batch = queue.full.pop_front().or_else(|| queue.filling.take());
         drop(queue);
-        let Batch { kind, body, tickets, .. } = batch?;
-        Some(Call { kind, body: body.into(), tickets })
+        let Batch { kind, body, load, tickets, .. } = batch?;
+        Some(Call { kind, body: body.into(), load, tickets })
     }
 
     fn is_closed(&self) -> bool {
         self.queue.lock().closed
     }
 
-    /// So many commands have an answer, or are another's.
-    fn is_rid_of(&self, commands: usize) {
-        self.queue.lock().outstanding -= commands;
+    /// The commands of a call have an answer, or are another's.
+    fn is_rid_of(&self, call: &Call) {
+        let Load { commands, bytes } = &mut self.queue.lock().outstanding;
+        *commands -= call.load.commands;
+        *bytes -= call.load.bytes;
+    }
+}
+
+impl Load {
+    fn add(&mut self, more: Self) {
+        self.commands += more.commands;
+        self.bytes += more.bytes;
     }
 }
 
 impl Queue {
+    /// Whether another command is taken. However long it is itself, so that any value can go anywhere.
+    fn check_room(&self) -> Result<(), &'static str> {
+        let Load { commands, bytes } = self.outstanding;
+        let is_full = commands >= MAX_COMMANDS || bytes >= MAX_BYTES;
+        if is_full { Err(failure::BUSY) } else { Ok(()) }
+    }
+
+    fn push(&mut self, asked: &Asked<'_>, lives: Option<Seconds>, ticket: Ticket) {
+        let more = self.batch(lives).push(asked, ticket);
+        self.outstanding.add(more);
+    }
+
     /// The batch that takes another command.
     fn batch(&mut self, lives: Option<Seconds>) -> &mut Batch {
         let is_full = |batch: &mut Batch| {
@@ -152,6 +200,7 @@ impl Queue {
         self.full.extend(self.filling.take_if(is_full));
         self.filling.get_or_insert_with(|| Batch {
             body: call::begin(lives),
+            load: Load::default(),
             kind: call::COMMANDS,
             lives,
             tickets: Vec::new(),
@@ -161,10 +210,15 @@ impl Queue {
 }
 
 impl Batch {
-    fn push(&mut self, asked: &Asked<'_>, ticket: Ticket) {
+    /// Takes a command, and says how much more there is to take then.
+    fn push(&mut self, asked: &Asked<'_>, ticket: Ticket) -> Load {
+        let before = self.body.len();
         // Each of ours can be written. What could not be is not understood there, and told so.
         self.body = call::push(asked, std::mem::take(&mut self.body)).unwrap_or_default();
         self.tickets.push(ticket);
+        let more = Load { commands: 1, bytes: self.body.len().saturating_sub(before) };
+        self.load.add(more);
+        more
     }
 }
 
@@ -215,7 +269,11 @@ impl Call {
 }
 
 /// Commands that may wait for one node, from one worker. A client has up to 1,024 of them outstanding.
-const MAX_OUTSTANDING: usize = 16 << 10;
+pub(crate) const MAX_COMMANDS: usize = 16 << 10;
+
+/// Bytes of them from which on no more are taken: they are kept until they are answered, since another may
+/// have to do them.
+pub(crate) const MAX_BYTES: usize = 64 << 20;
 
 /// A batch that has so many bytes or commands takes no more: others must not wait for all of it.
 const BATCH_BYTES: usize = 256 << 10;

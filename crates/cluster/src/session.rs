@@ -204,12 +204,16 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
             }
             Route::Away(courier, lives) => {
                 // No client waits for it.
-                let sent = courier.send(&asked, lives);
-                if let (Ok(awaited), Some(changing)) = (sent, changing) {
-                    tokio::spawn(async move {
-                        awaited.await;
-                        drop(changing);
-                    });
+                match (courier.send(&asked, lives), changing) {
+                    (Ok(awaited), Some(changing)) => {
+                        tokio::spawn(async move {
+                            awaited.await;
+                            drop(changing);
+                        });
+                    }
+                    (Ok(_), None) => {}
+                    // What was to be replaced must not be found for ever: it is told so until it is.
+                    (Err(_), _) => shared.hints.note(&courier.member.name, key),
                 }
             }
             Route::Nowhere => {}
@@ -228,12 +232,12 @@ impl<S: Served, E: Engine> Served for Session<S, E> {
         let delay = at.saturating_sub(now);
         let (mut away, mut failed) = (Vec::new(), false);
         for courier in self.table.couriers() {
-            if courier.is_out() {
+            let sent = if courier.is_out() { None } else { courier.flush(delay).ok() };
+            if sent.is_none() {
                 shared.hints.note_everything(&courier.member.name);
                 failed = true;
-            } else {
-                away.push(courier.flush(delay));
             }
+            away.extend(sent);
         }
         Some(Pending::Flush(Flush { local, away, failed, near: Arc::clone(&shared.near) }))
     }

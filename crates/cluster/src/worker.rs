@@ -107,7 +107,13 @@ impl<E: Engine> Worker<E> {
         }
         match self.table().route(asked.key) {
             Route::Nowhere => ticket.answer(Outcome::Failed(failure::NO_NODE)),
-            Route::Away(courier, lives) => courier.send_for(asked, lives, ticket),
+            Route::Away(courier, lives) => {
+                if let Err((ticket, busy)) = courier.send_for(asked, lives, ticket) {
+                    // That it was not done is known only of what was not sent before, or changes nothing.
+                    let may_be = done == Done::Perhaps && !asked.op.reads_only();
+                    ticket.answer(Outcome::Failed(if may_be { failure::UNKNOWN } else { busy }));
+                }
+            }
             Route::Here(lives) => {
                 let now = (self.shared.clock)();
                 let op = lives.map_or(asked.op, |lives| bounded(&asked.op, lives, now));

@@ -95,11 +95,13 @@ impl<E: Engine> Worker<E> {
             Err(CallError::NotSent(why)) => (Done::Not, why),
             Err(CallError::Unknown(why)) => (Done::Perhaps, why),
             answer => {
-                courier.is_rid_of(call.tickets.len());
+                courier.is_rid_of(&call);
                 match answer {
                     Ok(body) => {
                         let again = |asked: &Asked<'_>, lives, ticket| {
-                            courier.send_for(asked, lives, ticket);
+                            if let Err((ticket, why)) = courier.send_for(asked, lives, ticket) {
+                                ticket.answer(Outcome::Failed(why));
+                            }
                         };
                         call.answer(&body, (self.shared().clock)(), again);
                     }
@@ -117,7 +119,7 @@ impl<E: Engine> Worker<E> {
 
     /// Has others do what was for the node of `courier`.
     fn elsewhere(&self, courier: &Courier, mut call: Call, done: Done) {
-        courier.is_rid_of(call.tickets.len());
+        courier.is_rid_of(&call);
         if call.kind == call::FLUSH {
             self.shared().hints.note_everything(&courier.member.name);
             return call.answer_all(&Outcome::Failed(failure::PARTLY));

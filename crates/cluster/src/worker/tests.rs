@@ -12,9 +12,10 @@ use larder_protocol::{
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::answers::Awaited;
+use crate::answers::{Answers, Awaited};
 use crate::call;
 use crate::counters::Counters;
+use crate::courier::{MAX_BYTES, MAX_COMMANDS};
 use crate::fetching::Fetching;
 use crate::hints::Hints;
 use crate::links::Links;
@@ -128,7 +129,8 @@ fn credentials(name: &str, run: u64) -> Credentials {
 }
 
 fn shared(name: &str, run: u64) -> Arc<Shared<Fake>> {
-    let link = larder_peer::Settings::default();
+    let max_bytes = 2 * MAX_BYTES;
+    let link = larder_peer::Settings { max_bytes, ..larder_peer::Settings::default() };
     Arc::new(Shared {
         engine: Arc::default(),
         name: name.into(),
@@ -470,4 +472,33 @@ async fn who_is_sent_what_another_has_by_its_own_view_only_stands_in() {
         if is_mine { mine += 1 } else { others += 1 }
     }
     assert!(mine > 0 && others > 0);
+}
+
+#[tokio::test]
+async fn only_so_much_waits_for_one_node_and_what_comes_past_it_is_told_so_at_once() {
+    let other = Other::start("there", 2).await;
+    let (worker, _views) = worker(&[&other.member]);
+    let table = worker.table();
+    let courier = table.couriers().next().unwrap();
+    let key = &keys_away(&worker, 1)[0];
+    let sent = |op| courier.send(&Asked { key: key.as_bytes(), op }, None);
+    let long = "x".repeat(1 << 20);
+    for (op, most) in [(GET, MAX_COMMANDS), (set(&long), MAX_BYTES / long.len())] {
+        // Nothing is on its way as long as this test has its turn.
+        let taken: Vec<_> = (0..most).map(|_| sent(op).unwrap()).collect();
+        assert_eq!(sent(GET).unwrap_err(), failure::BUSY);
+        assert_eq!(courier.flush(0).unwrap_err(), failure::BUSY);
+        for (done, wanted) in [(Done::Not, failure::BUSY), (Done::Perhaps, failure::UNKNOWN)] {
+            let (ticket, awaited) = Arc::<Answers>::default().expect();
+            worker.again(&Asked { key: key.as_bytes(), op: set("1") }, ticket, done);
+            let Outcome::Failed(why) = awaited.await else { panic!("it was taken") };
+            assert_eq!(why, wanted);
+        }
+        for awaited in taken {
+            let outcome = awaited.await;
+            assert!(!outcome.is_failure(), "{outcome:?}");
+        }
+        // There is room again, however long one is.
+        assert!(!sent(GET).unwrap().await.is_failure());
+    }
 }
