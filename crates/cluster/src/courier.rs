@@ -34,24 +34,17 @@ struct Queue {
     /// What takes no more.
     full: VecDeque<Batch>,
     filling: Option<Batch>,
-    /// What has no answer yet.
-    outstanding: Load,
-    closed: bool,
-}
-
-/// How much something is to take there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Load {
-    commands: usize,
+    /// Commands that have no answer yet,
+    outstanding: usize,
+    /// and the bytes of their calls.
     bytes: usize,
+    closed: bool,
 }
 
 /// What goes in one call.
 #[derive(Debug)]
 struct Batch {
     body: Vec<u8>,
-    /// Of `body`, what its commands take.
-    load: Load,
     kind: u8,
     /// For how many seconds what is stored lives at most, since the node only stands in.
     lives: Option<Seconds>,
@@ -64,7 +57,6 @@ struct Batch {
 pub(crate) struct Call {
     pub(crate) kind: u8,
     pub(crate) body: Bytes,
-    load: Load,
     tickets: Vec<Ticket>,
 }
 
@@ -90,31 +82,32 @@ impl Courier {
         lives: Option<Seconds>,
     ) -> Result<Awaited, &'static str> {
         let mut queue = self.queue.lock();
-        queue.check_room()?;
-        let (ticket, awaited) = queue.batch(lives).answers.expect();
-        queue.push(asked, lives, ticket);
-        self.has_taken(queue);
+        if queue.is_full() {
+            return Err(failure::BUSY);
+        }
+        let batch = queue.batch(lives);
+        let (ticket, awaited) = batch.answers.expect();
+        let bytes = batch.push(asked, ticket);
+        self.has_taken(queue, bytes);
         Ok(awaited)
     }
 
-    /// Takes a command that another could not take to its node.
-    ///
-    /// # Errors
-    ///
-    /// Too many wait already: whom its answer is for, and why it is not taken.
+    /// Takes a command that could not be done where it was sent before. If too many wait already, its answer
+    /// is `busy`.
     pub(crate) fn send_for(
         &self,
         asked: &Asked<'_>,
         lives: Option<Seconds>,
         ticket: Ticket,
-    ) -> Result<(), (Ticket, &'static str)> {
+        busy: &'static str,
+    ) {
         let mut queue = self.queue.lock();
-        if let Err(why) = queue.check_room() {
-            return Err((ticket, why));
+        if queue.is_full() {
+            drop(queue);
+            return ticket.answer(Outcome::Failed(busy));
         }
-        queue.push(asked, lives, ticket);
-        self.has_taken(queue);
-        Ok(())
+        let bytes = queue.batch(lives).push(asked, ticket);
+        self.has_taken(queue, bytes);
     }
 
     /// Takes the command to forget all items, so many seconds from now.
@@ -124,21 +117,23 @@ impl Courier {
     /// Too many wait already.
     pub(crate) fn flush(&self, delay: Seconds) -> Result<Awaited, &'static str> {
         let mut queue = self.queue.lock();
-        queue.check_room()?;
+        if queue.is_full() {
+            return Err(failure::BUSY);
+        }
         let answers = Arc::<Answers>::default();
         let (ticket, awaited) = answers.expect();
         let (kind, body) = (call::FLUSH, call::flush(delay).to_vec());
-        let load = Load { commands: 1, bytes: body.len() };
+        let bytes = body.len();
         let before = queue.filling.take();
         queue.full.extend(before);
-        let tickets = vec![ticket];
-        queue.full.push_back(Batch { body, load, kind, lives: None, tickets, answers });
-        queue.outstanding.add(load);
-        self.has_taken(queue);
+        queue.full.push_back(Batch { body, kind, lives: None, tickets: vec![ticket], answers });
+        self.has_taken(queue, bytes);
         Ok(awaited)
     }
 
-    fn has_taken(&self, queue: parking_lot::MutexGuard<'_, Queue>) {
+    fn has_taken(&self, mut queue: parking_lot::MutexGuard<'_, Queue>, bytes: usize) {
+        queue.outstanding += 1;
+        queue.bytes += bytes;
         drop(queue);
         self.wake.notify_one();
     }
@@ -154,8 +149,8 @@ impl Courier {
         let mut queue = self.queue.lock();
         let batch = queue.full.pop_front().or_else(|| queue.filling.take());
         drop(queue);
-        let Batch { kind, body, load, tickets, .. } = batch?;
-        Some(Call { kind, body: body.into(), load, tickets })
+        let Batch { kind, body, tickets, .. } = batch?;
+        Some(Call { kind, body: body.into(), tickets })
     }
 
     fn is_closed(&self) -> bool {
@@ -164,30 +159,16 @@ impl Courier {
 
     /// The commands of a call have an answer, or are another's.
     fn is_rid_of(&self, call: &Call) {
-        let Load { commands, bytes } = &mut self.queue.lock().outstanding;
-        *commands -= call.load.commands;
-        *bytes -= call.load.bytes;
-    }
-}
-
-impl Load {
-    fn add(&mut self, more: Self) {
-        self.commands += more.commands;
-        self.bytes += more.bytes;
+        let mut queue = self.queue.lock();
+        queue.outstanding -= call.tickets.len();
+        queue.bytes -= call.body.len();
     }
 }
 
 impl Queue {
-    /// Whether another command is taken. However long it is itself, so that any value can go anywhere.
-    fn check_room(&self) -> Result<(), &'static str> {
-        let Load { commands, bytes } = self.outstanding;
-        let is_full = commands >= MAX_COMMANDS || bytes >= MAX_BYTES;
-        if is_full { Err(failure::BUSY) } else { Ok(()) }
-    }
-
-    fn push(&mut self, asked: &Asked<'_>, lives: Option<Seconds>, ticket: Ticket) {
-        let more = self.batch(lives).push(asked, ticket);
-        self.outstanding.add(more);
+    /// Whether no more is taken. How long it would be does not matter, so that any value can go anywhere.
+    fn is_full(&self) -> bool {
+        self.outstanding >= MAX_COMMANDS || self.bytes >= MAX_BYTES
     }
 
     /// The batch that takes another command.
@@ -200,7 +181,6 @@ impl Queue {
         self.full.extend(self.filling.take_if(is_full));
         self.filling.get_or_insert_with(|| Batch {
             body: call::begin(lives),
-            load: Load::default(),
             kind: call::COMMANDS,
             lives,
             tickets: Vec::new(),
@@ -210,15 +190,13 @@ impl Queue {
 }
 
 impl Batch {
-    /// Takes a command, and says how much more there is to take then.
-    fn push(&mut self, asked: &Asked<'_>, ticket: Ticket) -> Load {
-        let before = self.body.len();
+    /// Takes a command, and says by how much that makes the call longer: the first brings all of it.
+    fn push(&mut self, asked: &Asked<'_>, ticket: Ticket) -> usize {
+        let before = if self.tickets.is_empty() { 0 } else { self.body.len() };
         // Each of ours can be written. What could not be is not understood there, and told so.
         self.body = call::push(asked, std::mem::take(&mut self.body)).unwrap_or_default();
         self.tickets.push(ticket);
-        let more = Load { commands: 1, bytes: self.body.len().saturating_sub(before) };
-        self.load.add(more);
-        more
+        self.body.len().saturating_sub(before)
     }
 }
 

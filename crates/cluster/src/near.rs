@@ -52,6 +52,16 @@ struct Bucket {
     hot: Vec<Hot>,
 }
 
+impl Bucket {
+    fn hot(&self, key: &[u8]) -> Option<&Hot> {
+        self.hot.iter().find(|hot| *hot.key == *key)
+    }
+
+    fn hot_mut(&mut self, key: &[u8]) -> Option<&mut Hot> {
+        self.hot.iter_mut().find(|hot| *hot.key == *key)
+    }
+}
+
 /// A key that is hot.
 #[derive(Debug)]
 struct Hot {
@@ -196,9 +206,7 @@ impl Near {
         let Op::Fetch(Fetch { ttl: None, bump: true, .. }) = op else { return Found::Nothing };
         let Some(bucket) = self.bucket(key) else { return Found::Nothing };
         let bucket = bucket.read();
-        let Some(hot) = bucket.hot.iter().find(|hot| *hot.key == *key) else {
-            return Found::Nothing;
-        };
+        let Some(hot) = bucket.hot(key) else { return Found::Nothing };
         let asked = clock();
         let age = |copy: &Kept| asked.saturating_duration_since(copy.asked);
         let copy = hot.copy.as_ref().filter(|copy| age(copy) < self.ttl);
@@ -225,8 +233,9 @@ impl Near {
         let mut bucket = self.buckets.get(place)?.write();
         bucket.changes += 1;
         bucket.changing += 1;
-        let copies = bucket.hot.iter_mut().filter(|hot| *hot.key == *key);
-        copies.for_each(|hot| hot.copy = None);
+        if let Some(hot) = bucket.hot_mut(key) {
+            hot.copy = None;
+        }
         drop(bucket);
         Some(Changing { near: Arc::clone(self), place })
     }
@@ -246,9 +255,7 @@ impl Near {
         for key in self.hot.lock().keys() {
             let Some(bucket) = self.bucket(key) else { continue };
             let bucket = bucket.read();
-            let copy =
-                bucket.hot.iter().find(|hot| hot.key == *key).and_then(|hot| hot.copy.as_ref());
-            if let Some(copy) = copy {
+            if let Some(copy) = bucket.hot(key).and_then(|hot| hot.copy.as_ref()) {
                 keys += 1;
                 bytes += key.len() + copy.value.len();
             }
@@ -300,8 +307,7 @@ impl Asking {
         if bucket.changes != self.changes {
             return;
         }
-        let hot = bucket.hot.iter_mut().find(|hot| hot.key == self.key);
-        if let Some(hot) = hot
+        if let Some(hot) = bucket.hot_mut(&self.key)
             && hot.copy.as_ref().is_none_or(|copy| copy.asked <= self.asked)
         {
             hot.copy = Some(Kept { header, value, asked: self.asked });
@@ -312,7 +318,7 @@ impl Asking {
 impl Drop for Asking {
     fn drop(&mut self) {
         let Some(bucket) = self.near.bucket(&self.key) else { return };
-        if let Some(hot) = bucket.read().hot.iter().find(|hot| hot.key == self.key) {
+        if let Some(hot) = bucket.read().hot(&self.key) {
             hot.asking.store(false, Ordering::Relaxed);
         }
     }

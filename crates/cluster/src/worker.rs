@@ -108,11 +108,10 @@ impl<E: Engine> Worker<E> {
         match self.table().route(asked.key) {
             Route::Nowhere => ticket.answer(Outcome::Failed(failure::NO_NODE)),
             Route::Away(courier, lives) => {
-                if let Err((ticket, busy)) = courier.send_for(asked, lives, ticket) {
-                    // That it was not done is known only of what was not sent before, or changes nothing.
-                    let may_be = done == Done::Perhaps && !asked.op.reads_only();
-                    ticket.answer(Outcome::Failed(if may_be { failure::UNKNOWN } else { busy }));
-                }
+                // That it was not done is known only of what was not sent before, or changes nothing.
+                let may_be = done == Done::Perhaps && !asked.op.reads_only();
+                let busy = if may_be { failure::UNKNOWN } else { failure::BUSY };
+                courier.send_for(asked, lives, ticket, busy);
             }
             Route::Here(lives) => {
                 let now = (self.shared.clock)();

@@ -99,9 +99,7 @@ impl<E: Engine> Worker<E> {
                 match answer {
                     Ok(body) => {
                         let again = |asked: &Asked<'_>, lives, ticket| {
-                            if let Err((ticket, why)) = courier.send_for(asked, lives, ticket) {
-                                ticket.answer(Outcome::Failed(why));
-                            }
+                            courier.send_for(asked, lives, ticket, failure::BUSY);
                         };
                         call.answer(&body, (self.shared().clock)(), again);
                     }
