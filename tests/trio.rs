@@ -61,7 +61,7 @@ fn settings(seeds: &[String]) -> Settings {
         gutter: 10,
         warm_up: Duration::from_mins(10),
         hot_ttl: Duration::ZERO,
-        hot_rate: 100,
+        hot_rate: 100.0,
         max_value: 1 << 20,
         threads: 1,
         clock: larder_server::now,

@@ -50,7 +50,7 @@ pub struct Settings {
     /// How long copies of others' hot keys are served here, from when they were asked for; zero: there are none.
     pub hot_ttl: Duration,
     /// How often a second a worker is asked for a key that is hot.
-    pub hot_rate: u32,
+    pub hot_rate: f64,
     /// The longest value, in bytes.
     pub max_value: usize,
     /// Threads that answer other nodes.

@@ -110,11 +110,11 @@ pub struct Changing {
 impl Near {
     /// Copies are served for `ttl` from when they were asked for; zero: none are kept. A key is hot if a worker is
     /// asked for it at least `rate` times a second.
-    pub(crate) fn new(ttl: Duration, rate: u32) -> Self {
+    pub(crate) fn new(ttl: Duration, rate: f64) -> Self {
         let buckets = if ttl.is_zero() { 0 } else { BUCKETS };
         Self {
             ttl,
-            rate: rate.into(),
+            rate,
             hot: Mutex::default(),
             count: AtomicUsize::default(),
             swept: AtomicU32::default(),

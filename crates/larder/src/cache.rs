@@ -87,7 +87,8 @@ fn serve_among(
         warm_up: Duration::from_secs(member.warm_up_secs),
         hot_ttl: Duration::from_millis(member.hot_ttl_ms),
         // Each thread has its part of the clients.
-        hot_rate: member.hot_rate / u32::try_from(config.node.threads).unwrap_or(u32::MAX).max(1),
+        hot_rate: f64::from(member.hot_rate)
+            / f64::from(u32::try_from(config.node.threads).unwrap_or(u32::MAX).max(1)),
         max_value: usize::try_from(config.node.item_size_max).unwrap_or(usize::MAX),
         threads: config.node.threads,
         clock: larder_server::now,

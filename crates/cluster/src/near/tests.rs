@@ -9,7 +9,7 @@ const SET: Op<'static> = Op::Store(Store::SET);
 
 /// One to which this key is hot.
 fn near(key: &[u8]) -> Arc<Near> {
-    let near = Arc::new(Near::new(TTL, 100));
+    let near = Arc::new(Near::new(TTL, 100.0));
     near.note(key, 100.0, NOW);
     near
 }
@@ -144,7 +144,7 @@ fn what_is_missing_stale_won_or_large_is_not_kept() {
 
 #[test]
 fn the_hottest_keys_are_kept_while_they_are_hot() {
-    let near = Arc::new(Near::new(TTL, 100));
+    let near = Arc::new(Near::new(TTL, 100.0));
     let key = |number: usize| format!("key{number}").into_bytes();
     let is_hot = |number| matches!(near.find(&key(number), &GET, NOW, Instant::now), Found::Ask(_));
     near.note(&key(0), 99.9, NOW);
@@ -165,10 +165,19 @@ fn the_hottest_keys_are_kept_while_they_are_hot() {
 
 #[test]
 fn without_a_time_nothing_is_kept() {
-    let near = Arc::new(Near::new(Duration::ZERO, 1));
+    let near = Arc::new(Near::new(Duration::ZERO, 1.0));
     near.note(b"k", 1000.0, NOW);
     assert!(is_nothing(&near.find(b"k", &GET, NOW, Instant::now)));
     assert!(near.change(b"k", &SET).is_none());
     near.clear();
     assert_eq!(near.count(), (0, 0));
+}
+
+#[test]
+fn of_many_workers_each_has_less_than_one_request_a_second_and_still_chance_makes_nothing_hot() {
+    let near = Arc::new(Near::new(TTL, 1.0 / 4.0));
+    near.note(b"k", 0.0, NOW);
+    assert!(is_nothing(&near.find(b"k", &GET, NOW, Instant::now)));
+    near.note(b"k", 0.25, NOW);
+    assert!(matches!(near.find(b"k", &GET, NOW, Instant::now), Found::Ask(_)));
 }

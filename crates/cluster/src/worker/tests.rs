@@ -145,7 +145,7 @@ fn shared(name: &str, run: u64) -> Arc<Shared<Fake>> {
         warm_up: Duration::from_mins(1),
         hints: Hints::default(),
         fetching: Fetching::default(),
-        near: Arc::new(Near::new(Duration::ZERO, 1)),
+        near: Arc::new(Near::new(Duration::ZERO, 1.0)),
         resolved: Resolved::default(),
         links: Links::new(credentials(name, run), link),
         told: Mutex::default(),
