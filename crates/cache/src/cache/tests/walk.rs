@@ -134,7 +134,8 @@ fn what_was_dropped_makes_room_before_anything_is_evicted() {
         set(&cache, &format!("{name}-{number}"), &vec![b'x'; len], 0);
     };
     let mut number = 0;
-    while cache.arena.room() > 0 {
+    // One store may take more than a segment: of records, of pages, and for the index.
+    while cache.arena.room() > 3 {
         store("old", number);
         number += 1;
     }
