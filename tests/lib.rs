@@ -18,6 +18,7 @@
 //! - [`connection`]: the client's end of a connection, for instruments
 //! - [`filler`]: bytes for values
 //! - [`linearizability`]: whether what clients saw can have been
+//! - [`network`]: ways between processes, each of which can be cut
 //! - [`outages`]: stores as processes, on which and between which all kinds of things fail
 //! - [`resident`]: the memory that a process holds
 //! - [`staleness`]: whether what may be old was no older
@@ -25,6 +26,7 @@
 pub mod connection;
 pub mod filler;
 pub mod linearizability;
+pub mod network;
 pub mod outages;
 pub mod resident;
 pub mod soak;

@@ -10,7 +10,6 @@
 //! whichever nodes are asked.
 //!
 //! - `nodes`: the processes, and what can be done to them
-//! - `network`: ways between them, each of which can be cut
 //! - `clocks`: what time each believes it is
 //! - `status`: what they say of themselves
 //! - `operator`: who has nodes come and go
@@ -28,7 +27,6 @@ mod directory;
 mod failure;
 mod fault;
 mod keys;
-mod network;
 mod nodes;
 mod operator;
 mod round;

@@ -8,12 +8,12 @@ use std::io;
 pub struct Failure(String);
 
 impl Failure {
-    pub(super) fn new(what: impl Display) -> Self {
+    pub(crate) fn new(what: impl Display) -> Self {
         Self(what.to_string())
     }
 
     /// What the system said to what was being done.
-    pub(super) fn io(action: impl Display) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: impl Display) -> impl FnOnce(io::Error) -> Self {
         move |source| Self(format!("cannot {action}: {source}"))
     }
 }

@@ -7,7 +7,7 @@ mod times;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
@@ -26,9 +26,9 @@ use super::client::PATIENCE;
 use super::clocks::Clocks;
 use super::failure::Failure;
 use super::fault::Kind;
-use super::network::{self, Network};
 use super::status::Status;
 use crate::connection::Connection;
+use crate::network::{self, Network, address};
 
 /// Nodes `db1`, `db2` …, of which the first founds the cluster. Dropping them ends them.
 #[derive(Debug)]
@@ -344,12 +344,6 @@ impl Drop for Nodes {
     }
 }
 
-/// A node's address in a network. Those that went leave theirs to others.
-pub(super) fn address([a, b, c]: [u8; 3], node: u16) -> Ipv4Addr {
-    let last = u8::try_from(node.saturating_sub(1) % ADDRESSES).unwrap_or(0) + 1;
-    Ipv4Addr::new(a, b, c, last)
-}
-
 /// Without what is set in our own environment for nodes.
 fn without_settings(command: &mut Command) {
     for (variable, _) in std::env::vars_os() {
@@ -361,8 +355,6 @@ fn without_settings(command: &mut Command) {
 
 /// What the program is called as a node.
 pub(super) const NODE: &str = "larder";
-
-const ADDRESSES: u16 = 250;
 
 /// Bytes of the small volume, and of it what is to be kept free.
 const VOLUME: &str = "256m";

@@ -13,27 +13,25 @@ const PATIENT: &str = "--peer-timeout 5000";
 
 /// What was stored at a stand-in lives so long, and what a node that is back should have forgotten is told
 /// no longer.
-const GUTTER: Duration = Duration::from_secs(10);
+pub(crate) const GUTTER: Duration = Duration::from_secs(10);
 
 /// Of all who run, those but one.
 fn but(caches: &Caches, lost: u16) -> Vec<u16> {
     caches.nodes().filter(|node| *node != lost).collect()
 }
 
-/// Waits until all others say that a node is lost, and gives when the first did.
-fn until_lost(caches: &Caches, lost: u16) -> Instant {
-    let (name, mut first) = (caches.address(lost), None);
-    for node in but(caches, lost) {
+/// Waits until these say that a node is lost.
+pub(crate) fn until_lost(caches: &Caches, asked: &[u16], lost: u16) {
+    let name = caches.address(lost);
+    for node in asked {
         until("it is known to be lost", || {
-            (caches.stats(node).state(&name) == Some("lost")).then_some(())
+            (caches.stats(*node).state(&name) == Some("lost")).then_some(())
         });
-        first.get_or_insert_with(Instant::now);
     }
-    first.unwrap()
 }
 
 /// That of the answers of a second since `from` less than a thousandth are errors, and none after it.
-fn has_few_errors(diary: &Diary, from: Instant) {
+pub(crate) fn has_few_errors(diary: &Diary, from: Instant) {
     let within = |at: &Instant| (from..from + Duration::from_secs(1)).contains(at);
     let answers = diary.answers.iter().filter(|at| within(at)).count();
     let is_error = |odd: &&Odd| matches!(odd.what, What::Error(_));
@@ -65,7 +63,7 @@ fn who_is_killed_costs_its_own_keys_and_nothing_else() {
     let killed = Instant::now();
     caches.kill(lost);
     load.go_on(200);
-    until_lost(&caches, lost);
+    until_lost(&caches, &but(&caches, lost), lost);
     load.go_on(500);
     // Another, which has nothing, takes its place.
     caches.open(lost);
@@ -93,7 +91,7 @@ fn who_stood_still_tells_nothing_old_when_it_is_back() {
         let stopped = Instant::now();
         caches.signal(still, Signal::SIGSTOP);
         if is_lost {
-            until_lost(&caches, still);
+            until_lost(&caches, &but(&caches, still), still);
             load.go_on(500);
         } else {
             for node in but(&caches, still) {

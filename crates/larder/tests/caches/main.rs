@@ -4,6 +4,7 @@
 //! - `sharing`: what is written through one node is there through any other
 //! - `telling`: what all are told, and what all tell
 //! - `loss`: one is killed, or stands still; `load`: the clients meanwhile
+//! - `parting`: some cannot reach the others for a while
 //! - `heat`: hot keys are served where they are asked for; `herd`: one of all fills what is missing
 //! - `doors`: who is let in
 //! - `warmth`: one is back with what it had
@@ -20,6 +21,7 @@ mod heat;
 mod herd;
 mod load;
 mod loss;
+mod parting;
 mod sharing;
 #[path = "../support/mod.rs"]
 mod support;

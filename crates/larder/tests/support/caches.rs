@@ -1,18 +1,20 @@
-//! Cache nodes on loopback that are one cache.
+//! Cache nodes that are one cache, on loopback or in networks of their own.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use larder_ring::Ring;
+use larder_tests::network::Network;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::stores::Client;
 use super::{Running, Stream, converse, free_ports, larder, until};
 
-/// Caches 1, 2 … on loopback, which are called as clients write their addresses.
+/// Caches 1, 2 …, which are called as clients write their addresses.
 pub(crate) struct Caches {
     pub(crate) place: TempDir,
     first: u16,
@@ -20,6 +22,8 @@ pub(crate) struct Caches {
     /// What all are given besides.
     flags: String,
     pub(crate) running: BTreeMap<u16, Running>,
+    /// Where they are, if not all on loopback. It can be removed once none of them runs.
+    network: Option<Network>,
 }
 
 impl Caches {
@@ -34,7 +38,35 @@ impl Caches {
         let place = TempDir::new().unwrap();
         fs::write(place.path().join("secret"), "0123456789abcdef0123456789abcdef").unwrap();
         let (flags, running) = (flags.to_owned(), BTreeMap::new());
-        Self { place, first: free_ports(2 * count), count, flags, running }
+        Self { place, first: free_ports(2 * count), count, flags, running, network: None }
+    }
+
+    /// So many started, each with a network of its own, whose ways can be [cut](Self::part).
+    pub(crate) fn start_apart(count: u16, flags: &str) -> Self {
+        let mut network = Network::build().unwrap();
+        (1..=count).for_each(|node| network.add(node).unwrap());
+        let caches = Self { network: Some(network), ..Self::plan(count, flags) };
+        caches.opened()
+    }
+
+    /// Nothing that some send arrives at the others any more, and the other way round.
+    pub(crate) fn part(&self, some: &[u16], others: &[u16]) {
+        self.ways(some, others, |network, from, to| network.cut(from, to).unwrap());
+    }
+
+    /// It does again.
+    pub(crate) fn join(&self, some: &[u16], others: &[u16]) {
+        self.ways(some, others, |network, from, to| network.mend(from, to).unwrap());
+    }
+
+    fn ways(&self, some: &[u16], others: &[u16], change: impl Fn(&Network, u16, u16)) {
+        let network = self.network.as_ref().expect("they have networks");
+        for one in some {
+            for other in others {
+                change(network, *one, *other);
+                change(network, *other, *one);
+            }
+        }
     }
 
     fn opened(mut self) -> Self {
@@ -57,18 +89,23 @@ impl Caches {
         self.first + 2 * (node - 1)
     }
 
+    fn host(&self, node: u16) -> Ipv4Addr {
+        self.network.as_ref().map_or(Ipv4Addr::LOCALHOST, |network| network.address(node))
+    }
+
     pub(crate) fn address(&self, node: u16) -> String {
-        format!("127.0.0.1:{}", self.port(node))
+        format!("{}:{}", self.host(node), self.port(node))
     }
 
     pub(crate) fn peer(&self, node: u16) -> String {
-        format!("127.0.0.1:{}", self.port(node) + 1)
+        format!("{}:{}", self.host(node), self.port(node) + 1)
     }
 
     /// A node that is given these flags besides those of all.
     pub(crate) fn command(&self, node: u16, flags: &str) -> Command {
         let mut command = larder(&format!(
-            "cache -l 127.0.0.1 -p {} -t 1 -m 128 --peer-listen {} {} {flags}",
+            "cache -l {} -p {} -t 1 -m 128 --peer-listen {} {} {flags}",
+            self.host(node),
             self.port(node),
             self.peer(node),
             self.flags,
@@ -88,7 +125,18 @@ impl Caches {
     }
 
     pub(crate) fn open_with(&mut self, node: u16, flags: &str) {
-        let running = Running::start(&mut self.command(node, flags));
+        let mut command = self.command(node, flags);
+        if let Some(network) = &self.network {
+            let [entering, words @ ..] = network.entering(node);
+            let mut inside = Command::new(entering);
+            inside.args(words).arg(command.get_program()).args(command.get_args());
+            for (variable, _) in command.get_envs().filter(|(_, value)| value.is_none()) {
+                inside.env_remove(variable);
+            }
+            inside.stdin(Stdio::null());
+            command = inside;
+        }
+        let running = Running::start(&mut command);
         running.line(Stream::Err, "listening on ");
         self.running.insert(node, running);
     }
@@ -139,7 +187,7 @@ impl Caches {
     }
 
     pub(crate) fn client(&self, node: u16) -> Client {
-        Client::connect(self.port(node))
+        Client::connect_to(&self.address(node))
     }
 
     /// Who has which key while all are there.

@@ -119,7 +119,11 @@ pub(crate) struct Client(BufReader<TcpStream>);
 
 impl Client {
     pub(crate) fn connect(port: u16) -> Self {
-        let stream = until("it accepts", || TcpStream::connect(("127.0.0.1", port)).ok());
+        Self::connect_to(&format!("127.0.0.1:{port}"))
+    }
+
+    pub(crate) fn connect_to(address: &str) -> Self {
+        let stream = until("it accepts", || TcpStream::connect(address).ok());
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(BufReader::new(stream))
     }

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use super::failure::Failure;
+use crate::outages::Failure;
 
 /// A bridge of this machine with the nodes' namespaces on it. Dropping it removes them.
 #[derive(Debug)]
-pub(super) struct Network {
+pub struct Network {
     name: String,
     prefix: [u8; 3],
     nodes: BTreeSet<u16>,
@@ -24,7 +24,7 @@ impl Network {
     /// # Errors
     ///
     /// The system does not let us: most often it wants root.
-    pub(super) fn build() -> Result<Self, Failure> {
+    pub fn build() -> Result<Self, Failure> {
         let process = std::process::id();
         let [_, _, high, low] = process.to_be_bytes();
         let (name, nodes) = (format!("ldr{process}"), BTreeSet::new());
@@ -37,8 +37,12 @@ impl Network {
         Ok(network)
     }
 
-    /// Has a namespace for a node.
-    pub(super) fn add(&mut self, node: u16) -> Result<(), Failure> {
+    /// Has a namespace for a node, which is known by its number, from 1.
+    ///
+    /// # Errors
+    ///
+    /// The system does not let us.
+    pub fn add(&mut self, node: u16) -> Result<(), Failure> {
         // What is made only in part is removed too.
         self.nodes.insert(node);
         let (space, outside) = (self.space(node), self.outside(node));
@@ -51,7 +55,11 @@ impl Network {
     }
 
     /// Removes the namespace of a node that runs no more.
-    pub(super) fn remove(&mut self, node: u16) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// The system does not let us.
+    pub fn remove(&mut self, node: u16) -> Result<(), Failure> {
         self.nodes.remove(&node);
         // First the way, which else is there for as long as the kernel takes over the namespace.
         let way = ip(&format!("link delete {}", self.outside(node)));
@@ -59,21 +67,30 @@ impl Network {
     }
 
     /// The network of a node's address; the last byte is the node's.
-    pub(super) fn prefix(&self) -> [u8; 3] {
+    pub(crate) fn prefix(&self) -> [u8; 3] {
         self.prefix
     }
 
     /// The words before a command that is to run where a node is.
-    pub(super) fn entering(&self, node: u16) -> [String; 4] {
+    pub fn entering(&self, node: u16) -> [String; 4] {
         ["ip", "netns", "exec", &self.space(node)].map(ToOwned::to_owned)
     }
 
     /// From now on nothing that `from` sends arrives at `to`.
-    pub(super) fn cut(&self, from: u16, to: u16) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// The system does not let us.
+    pub fn cut(&self, from: u16, to: u16) -> Result<(), Failure> {
         self.lead(from, to, NOBODY)
     }
 
-    pub(super) fn mend(&self, from: u16, to: u16) -> Result<(), Failure> {
+    /// From now on it does again.
+    ///
+    /// # Errors
+    ///
+    /// The system does not let us.
+    pub fn mend(&self, from: u16, to: u16) -> Result<(), Failure> {
         self.lead(from, to, &hardware(to))
     }
 
@@ -85,18 +102,19 @@ impl Network {
     }
 
     /// From now on a node sends 50 KB a second: what is more waits up to half a second, or is lost.
-    pub(super) fn throttle(&self, node: u16) -> Result<(), Failure> {
+    pub(crate) fn throttle(&self, node: u16) -> Result<(), Failure> {
         let space = self.space(node);
         let limits = "tbf rate 400kbit burst 4kb latency 500ms";
         run("tc", &format!("-n {space} qdisc replace dev {INSIDE} root {limits}"))
     }
 
-    pub(super) fn unthrottle(&self, node: u16) -> Result<(), Failure> {
+    pub(crate) fn unthrottle(&self, node: u16) -> Result<(), Failure> {
         run("tc", &format!("-n {} qdisc delete dev {INSIDE} root", self.space(node)))
     }
 
-    fn address(&self, node: u16) -> Ipv4Addr {
-        super::nodes::address(self.prefix, node)
+    /// A node's address. The machine itself reaches it too.
+    pub fn address(&self, node: u16) -> Ipv4Addr {
+        address(self.prefix, node)
     }
 
     fn bridge(&self) -> String {
@@ -122,8 +140,14 @@ impl Drop for Network {
     }
 }
 
+/// A node's address in a network. Those that went leave theirs to others.
+pub(crate) fn address([a, b, c]: [u8; 3], node: u16) -> Ipv4Addr {
+    let last = u8::try_from(node.saturating_sub(1) % ADDRESSES).unwrap_or(0) + 1;
+    Ipv4Addr::new(a, b, c, last)
+}
+
 fn hardware(node: u16) -> String {
-    let [.., last] = super::nodes::address([0; 3], node).octets();
+    let [.., last] = address([0; 3], node).octets();
     format!("02:00:00:00:00:{last:02x}")
 }
 
@@ -132,7 +156,7 @@ fn ip(line: &str) -> Result<(), Failure> {
 }
 
 /// Runs a program of the system to its end.
-pub(super) fn run(program: &str, line: &str) -> Result<(), Failure> {
+pub(crate) fn run(program: &str, line: &str) -> Result<(), Failure> {
     let ended = Command::new(program).args(line.split_whitespace()).output();
     let ended = ended.map_err(Failure::io(format_args!("run {program}")))?;
     if ended.status.success() {
@@ -147,5 +171,7 @@ const INSIDE: &str = "eth0";
 
 /// The last byte of our own address, which is no node's.
 const OUR_OWN: u8 = 254;
+
+const ADDRESSES: u16 = 250;
 
 const NOBODY: &str = "02:00:00:00:ff:ff";
