@@ -30,7 +30,7 @@ fn read(client: &mut Client, key: &str, stop: &AtomicBool, mut look: impl FnMut(
 }
 
 /// Has readers end, also if the test fails first.
-struct Ending<'a>(&'a AtomicBool);
+pub(crate) struct Ending<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {

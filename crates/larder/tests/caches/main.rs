@@ -5,6 +5,7 @@
 //! - `telling`: what all are told, and what all tell
 //! - `loss`: one is killed, or stands still; `load`: the clients meanwhile
 //! - `parting`: some cannot reach the others for a while
+//! - `growth`: one comes and goes
 //! - `heat`: hot keys are served where they are asked for; `herd`: one of all fills what is missing
 //! - `doors`: who is let in
 //! - `warmth`: one is back with what it had
@@ -17,6 +18,7 @@
 )]
 
 mod doors;
+mod growth;
 mod heat;
 mod herd;
 mod load;
